@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The one table that turns an errno into an errc. The same errno means different things to different calls, so a
+/// row may name the call; a row without a call is the general meaning. docs/errors.md is checked against it.
+#pragma once
+
+#include <array>
+#include <cerrno>
+#include <string_view>
+
+#include <paddock/base/error.hpp>
+
+namespace paddock::detail {
+
+struct errno_row {
+  std::string_view call;  ///< As given in error::where; empty for the general meaning.
+  int sys_errno;
+  errc code;
+};
+
+/// Rows of named calls come first: the first match wins.
+inline constexpr auto errno_table = std::to_array<errno_row>({
+    {"DMA_BUF_IOCTL_IMPORT_SYNC_FILE", EINVAL, errc::bad_fd},
+    {"DMA_HEAP_IOCTL_ALLOC", ENOTTY, errc::bad_fd},
+    {"UDMABUF_CREATE", EBADFD, errc::bad_fd},
+    {"UDMABUF_CREATE_LIST", EBADFD, errc::bad_fd},
+    {"SYNC_IOC_MERGE", ENOENT, errc::bad_fd},
+    {"SYNC_IOC_MERGE", ENOTTY, errc::bad_fd},
+    {"SYNC_IOC_FILE_INFO", ENOTTY, errc::bad_fd},
+    {"VFIO_SET_IOMMU", ENODEV, errc::unsupported_by_platform},
+    {"VFIO_GROUP_SET_CONTAINER", EPERM, errc::not_viable},
+    {"VFIO_GROUP_GET_DEVICE_FD", EPERM, errc::not_viable},
+    {"VFIO_GROUP_GET_DEVICE_FD", ENODEV, errc::not_bound},
+    {"VFIO_IOMMU_MAP_DMA", ENOMEM, errc::limit_reached},
+    {"VFIO_DEVICE_RESET", EINVAL, errc::unsupported_by_device},
+    {"VFIO_DEVICE_RESET", ENOTTY, errc::unsupported_by_device},
+    {"VFIO_DEVICE_FEATURE", ENODEV, errc::not_found},
+    {"VFIO_DEVICE_SET_IRQS", EINVAL, errc::unsupported_by_device},
+    {"mmap", ENODEV, errc::not_mappable},
+    {"mmap", EINVAL, errc::not_mappable},
+    {"memfd_create", EINVAL, errc::unsupported_by_kernel},
+
+    {"", EINVAL, errc::invalid_argument},
+    {"", ERANGE, errc::out_of_range},
+    {"", EOVERFLOW, errc::out_of_range},
+    {"", EBADF, errc::bad_fd},
+    {"", ENOENT, errc::not_found},
+    {"", EEXIST, errc::already_exists},
+    {"", EBUSY, errc::busy},
+    {"", EACCES, errc::permission},
+    {"", EPERM, errc::permission},
+    {"", EROFS, errc::permission},
+    {"", ENOMEM, errc::out_of_memory},
+    {"", EMFILE, errc::limit_reached},
+    {"", ENFILE, errc::limit_reached},
+    {"", ENOSPC, errc::limit_reached},
+    {"", E2BIG, errc::limit_reached},
+    {"", EFAULT, errc::bad_address},
+    {"", ENOTTY, errc::unsupported_by_kernel},
+    {"", ENOSYS, errc::unsupported_by_kernel},
+    {"", EOPNOTSUPP, errc::unsupported_by_device},
+    {"", ETIME, errc::timed_out},
+    {"", ETIMEDOUT, errc::timed_out},
+    {"", EINTR, errc::interrupted},
+    {"", ECANCELED, errc::canceled},
+    {"", EDEADLK, errc::abandoned},
+    {"", ENODEV, errc::no_device},
+    {"", ENXIO, errc::no_device},
+    {"", EIO, errc::io},
+});
+
+constexpr errc errc_from_errno(int sys_errno, std::string_view call) noexcept {
+  for (const errno_row& row : errno_table) {
+    if (row.sys_errno == sys_errno && (row.call.empty() || row.call == call)) {
+      return row.code;
+    }
+  }
+  return errc::unexpected;
+}
+
+}  // namespace paddock::detail
+
+namespace paddock {
+
+/// The error for an errno that `call` left. `call` is a string literal, the name of the ioctl or of the libc function.
+[[nodiscard]] constexpr error error_from_errno(int sys_errno, const char* call) noexcept {
+  return error{detail::errc_from_errno(sys_errno, call), sys_errno, call};
+}
+
+/// The error of a call that failed just now in this thread.
+[[nodiscard]] inline error last_error(const char* call) noexcept { return error_from_errno(errno, call); }
+
+}  // namespace paddock

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The one place where EINTR and EAGAIN are retried.
+#pragma once
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+#include <paddock/base/fd.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+
+namespace paddock::detail {
+
+/// Calls until the answer is something else than EINTR, or EAGAIN where that means "again" and not "empty".
+template <bool AgainMeansRetry, class Call>
+[[nodiscard]] auto retry(Call call) noexcept {
+  for (;;) {
+    const auto answer = call();
+    if (answer != -1 || (errno != EINTR && !(AgainMeansRetry && errno == EAGAIN))) {
+      return answer;
+    }
+    if (errno == EAGAIN) {
+      ::sched_yield();
+    }
+  }
+}
+
+/// ioctl with a structure, retried. Returns the ioctl's value. `name` becomes error::where.
+template <class Argument>
+[[nodiscard]] result<int> ioctl(borrowed_fd fd, unsigned long request, Argument* argument, const char* name) noexcept {
+  const int answer = retry<true>([&] { return ::ioctl(fd.get(), request, argument); });
+  if (answer < 0) {
+    return fail_errno(name);
+  }
+  return answer;
+}
+
+/// ioctl whose argument is a number or nothing.
+[[nodiscard]] inline result<int> ioctl(borrowed_fd fd, unsigned long request, unsigned long argument,
+                                       const char* name) noexcept {
+  const int answer = retry<true>([&] { return ::ioctl(fd.get(), request, argument); });
+  if (answer < 0) {
+    return fail_errno(name);
+  }
+  return answer;
+}
+
+/// ppoll until the deadline, which a signal does not extend. Returns the number of ready entries, 0 for the deadline.
+[[nodiscard]] inline result<int> poll(pollfd* fds, std::size_t count, deadline until) noexcept {
+  for (;;) {
+    const timespec left = until.is_never() ? timespec{} : until.remaining_timespec();
+    const int ready = ::ppoll(fds, static_cast<nfds_t>(count), until.is_never() ? nullptr : &left, nullptr);
+    if (ready >= 0) {
+      return ready;
+    }
+    if (errno != EINTR) {
+      return fail_errno("ppoll");
+    }
+  }
+}
+
+/// pread of exactly `size` bytes. Errors: as pread; out_of_range when the file ends first.
+[[nodiscard]] inline result<void> pread_exactly(borrowed_fd fd, void* to, std::size_t size, std::uint64_t offset,
+                                                const char* name) noexcept {
+  const auto got = retry<false>([&] { return ::pread(fd.get(), to, size, static_cast<off_t>(offset)); });
+  if (got < 0) {
+    return fail_errno(name);
+  }
+  if (static_cast<std::size_t>(got) != size) {
+    return fail(errc::out_of_range, name);
+  }
+  return {};
+}
+
+/// pwrite of exactly `size` bytes. Errors: as pwrite; out_of_range when not all was taken.
+[[nodiscard]] inline result<void> pwrite_exactly(borrowed_fd fd, const void* from, std::size_t size,
+                                                 std::uint64_t offset, const char* name) noexcept {
+  const auto put = retry<false>([&] { return ::pwrite(fd.get(), from, size, static_cast<off_t>(offset)); });
+  if (put < 0) {
+    return fail_errno(name);
+  }
+  if (static_cast<std::size_t>(put) != size) {
+    return fail(errc::out_of_range, name);
+  }
+  return {};
+}
+
+/// open with CLOEXEC, retried. `name` becomes error::where.
+[[nodiscard]] inline result<unique_fd> open(const char* path, int flags, const char* name) noexcept {
+  const int fd = retry<false>([&] { return ::open(path, flags | O_CLOEXEC); });
+  if (fd < 0) {
+    return fail_errno(name);
+  }
+  return unique_fd::adopt(fd);
+}
+
+[[nodiscard]] inline std::size_t page_size() noexcept {
+  static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+}  // namespace paddock::detail

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Forward declarations of the types that appear in other people's headers.
+#pragma once
+
+namespace paddock {
+
+struct error;
+class unique_fd;
+class borrowed_fd;
+class deadline;
+struct buffer_id;
+
+class fence;
+class fence_ptr;
+class fence_context;
+class fence_callback;
+
+namespace pci {
+struct address;
+}
+
+namespace kernel {
+class dma_buf_fd;
+class sync_file;
+}  // namespace kernel
+
+namespace vfio {
+class ioas;
+class container;
+class device;
+class bar;
+class dma_mapping;
+}  // namespace vfio
+
+}  // namespace paddock

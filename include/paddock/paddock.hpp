@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Everything that needs no backend: base, policy, fence, buffer. Backends (kernel/, drm/, vfio/) are included by name.
+#pragma once
+
+#include <paddock/base/errno_table.hpp>
+#include <paddock/base/error.hpp>
+#include <paddock/base/fd.hpp>
+#include <paddock/base/ids.hpp>
+#include <paddock/base/lost_error.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+#include <paddock/fwd.hpp>
+#include <paddock/version.hpp>
