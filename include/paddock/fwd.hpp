@@ -18,7 +18,7 @@ class fence_callback;
 
 namespace pci {
 struct address;
-}
+}  // namespace pci
 
 namespace kernel {
 class dma_buf_fd;

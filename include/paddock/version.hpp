@@ -16,7 +16,6 @@ struct version_number {
 };
 
 /// The version of the headers that this translation unit was compiled with.
-inline constexpr version_number version{PADDOCK_VERSION_MAJOR, PADDOCK_VERSION_MINOR,
-                                        PADDOCK_VERSION_PATCH};
+inline constexpr version_number version{PADDOCK_VERSION_MAJOR, PADDOCK_VERSION_MINOR, PADDOCK_VERSION_PATCH};
 
 }  // namespace paddock

@@ -16,37 +16,37 @@ namespace paddock {
 
 /// The situations that paddock tells apart. Every code asks for a different reaction by the caller.
 enum class errc : std::uint16_t {
-  invalid_argument = 1,   ///< The call can never succeed with these arguments.
-  misaligned,             ///< An address, offset or length is not a multiple of the page that the kernel demands.
-  out_of_range,           ///< Offset and length leave the object, or their sum overflows.
-  bad_fd,                 ///< Not an open file descriptor, or one of another kind than the call needs.
-  not_found,              ///< No such device, heap, point or file.
-  already_exists,         ///< The range or the name is taken.
-  busy,                   ///< Somebody else holds it; it may become free.
-  permission,             ///< The object exists, and this process may not use it.
-  out_of_memory,          ///< The kernel or the allocator had no memory.
-  limit_reached,          ///< A configured limit (FDs, locked memory, IOMMU entries) is used up.
-  bad_address,            ///< The kernel cannot use this memory: not mapped, or of a kind that it cannot pin.
-  unsupported_by_kernel,  ///< This kernel does not have the interface.
-  unsupported_by_device,  ///< The kernel has the interface, the device or its driver does not.
+  invalid_argument = 1,     ///< The call can never succeed with these arguments.
+  misaligned,               ///< An address, offset or length is not a multiple of the page that the kernel demands.
+  out_of_range,             ///< Offset and length leave the object, or their sum overflows.
+  bad_fd,                   ///< Not an open file descriptor, or one of another kind than the call needs.
+  not_found,                ///< No such device, heap, point or file.
+  already_exists,           ///< The range or the name is taken.
+  busy,                     ///< Somebody else holds it; it may become free.
+  permission,               ///< The object exists, and this process may not use it.
+  out_of_memory,            ///< The kernel or the allocator had no memory.
+  limit_reached,            ///< A configured limit (FDs, locked memory, IOMMU entries) is used up.
+  bad_address,              ///< The kernel cannot use this memory: not mapped, or of a kind that it cannot pin.
+  unsupported_by_kernel,    ///< This kernel does not have the interface.
+  unsupported_by_device,    ///< The kernel has the interface, the device or its driver does not.
   unsupported_by_platform,  ///< No IOMMU, or another part of the machine is missing.
-  timed_out,              ///< The deadline passed first.
-  interrupted,            ///< A signal arrived, and retrying is the caller's decision.
-  canceled,               ///< The work was given up by its owner before it completed.
-  abandoned,              ///< A fence was dropped by whoever should have signaled it.
-  no_device,              ///< The device is gone, or going.
-  io,                     ///< The device tried and reported a failure.
-  revoked,                ///< The storage was taken back; the mapping will not come back to life.
-  shared,                 ///< Another process holds the buffer, so it cannot be moved.
-  wrong_lock,             ///< The proof of locking belongs to another reservation.
-  not_exportable,         ///< The object has no form that another process could receive.
-  not_submitted,          ///< The point exists, but no work was submitted for it yet.
-  reentrant,              ///< Called from inside one of its own callbacks.
-  not_viable,             ///< An IOMMU group has members that are not bound to VFIO.
-  not_bound,              ///< The device is bound to another driver, or to none.
-  not_mappable,           ///< The CPU or the device cannot map this storage at all.
-  unreachable,            ///< No peer-to-peer route leads from this client to that provider.
-  unexpected,             ///< An errno that the interface does not document.
+  timed_out,                ///< The deadline passed first.
+  interrupted,              ///< A signal arrived, and retrying is the caller's decision.
+  canceled,                 ///< The work was given up by its owner before it completed.
+  abandoned,                ///< A fence was dropped by whoever should have signaled it.
+  no_device,                ///< The device is gone, or going.
+  io,                       ///< The device tried and reported a failure.
+  revoked,                  ///< The storage was taken back; the mapping will not come back to life.
+  shared,                   ///< Another process holds the buffer, so it cannot be moved.
+  wrong_lock,               ///< The proof of locking belongs to another reservation.
+  not_exportable,           ///< The object has no form that another process could receive.
+  not_submitted,            ///< The point exists, but no work was submitted for it yet.
+  reentrant,                ///< Called from inside one of its own callbacks.
+  not_viable,               ///< An IOMMU group has members that are not bound to VFIO.
+  not_bound,                ///< The device is bound to another driver, or to none.
+  not_mappable,             ///< The CPU or the device cannot map this storage at all.
+  unreachable,              ///< No peer-to-peer route leads from this client to that provider.
+  unexpected,               ///< An errno that the interface does not document.
 };
 
 /// A short name of the code, as it is spelled in the source. Returns "unknown" for a value outside the enumeration.
@@ -111,9 +111,7 @@ namespace detail {
 class error_category final : public std::error_category {
  public:
   [[nodiscard]] const char* name() const noexcept override { return "paddock"; }
-  [[nodiscard]] std::string message(int value) const override {
-    return paddock::name(static_cast<errc>(value));
-  }
+  [[nodiscard]] std::string message(int value) const override { return paddock::name(static_cast<errc>(value)); }
   [[nodiscard]] bool equivalent(const std::error_code& code, int condition) const noexcept override {
     return code.value() == condition && std::strcmp(code.category().name(), "paddock") == 0;
   }

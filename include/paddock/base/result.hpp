@@ -7,8 +7,8 @@
 
 #include <tl/expected.hpp>
 
-#include <paddock/base/error.hpp>
 #include <paddock/base/errno_table.hpp>
+#include <paddock/base/error.hpp>
 
 namespace paddock {
 
@@ -32,17 +32,17 @@ using result = tl::expected<T, error>;
 
 #define PADDOCK_DETAIL_JOIN2(a, b) a##b
 #define PADDOCK_DETAIL_JOIN(a, b) PADDOCK_DETAIL_JOIN2(a, b)
-#define PADDOCK_DETAIL_TRY(returning, holder, declaration, ...)      \
-  auto&& holder = (__VA_ARGS__);                                     \
-  if (!holder) {                                                     \
-    returning ::tl::unexpected<::paddock::error>(holder.error());    \
-  }                                                                  \
+#define PADDOCK_DETAIL_TRY(returning, holder, declaration, ...)   \
+  auto&& holder = (__VA_ARGS__);                                  \
+  if (!holder) {                                                  \
+    returning ::tl::unexpected<::paddock::error>(holder.error()); \
+  }                                                               \
   declaration = *::std::forward<decltype(holder)>(holder)
-#define PADDOCK_DETAIL_TRY_VOID(returning, ...)                           \
-  do {                                                                    \
-    if (auto&& paddock_result_ = (__VA_ARGS__); !paddock_result_) {       \
+#define PADDOCK_DETAIL_TRY_VOID(returning, ...)                              \
+  do {                                                                       \
+    if (auto&& paddock_result_ = (__VA_ARGS__); !paddock_result_) {          \
       returning ::tl::unexpected<::paddock::error>(paddock_result_.error()); \
-    }                                                                     \
+    }                                                                        \
   } while (false)
 
 /// `PADDOCK_TRY(auto fd, open_it());` declares `fd`, or returns the error from the enclosing function.

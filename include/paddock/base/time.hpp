@@ -47,9 +47,7 @@ class deadline {
   [[nodiscard]] constexpr monotonic_clock::time_point time() const noexcept { return when_; }
   [[nodiscard]] constexpr bool is_never() const noexcept { return when_ == monotonic_clock::time_point::max(); }
   [[nodiscard]] constexpr bool is_poll() const noexcept { return when_ <= monotonic_clock::time_point{}; }
-  [[nodiscard]] bool passed() const noexcept {
-    return is_poll() || (!is_never() && monotonic_clock::now() >= when_);
-  }
+  [[nodiscard]] bool passed() const noexcept { return is_poll() || (!is_never() && monotonic_clock::now() >= when_); }
 
   /// Time left, never negative; nanoseconds::max() for never().
   [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept {

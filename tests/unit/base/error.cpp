@@ -78,7 +78,7 @@ TEST_CASE("an error_code compares equal to an errc across plugins") {
 
 namespace {
 error last_lost;
-}
+}  // namespace
 
 TEST_CASE("a lost error reaches the handler that was set, and the default comes back") {
   const lost_error_handler before = set_lost_error_handler([](const error& e) noexcept { last_lost = e; });
