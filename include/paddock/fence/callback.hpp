@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `fence_callback`: an intrusive node that runs once when its fence completes.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include <boost/intrusive/list.hpp>
+
+namespace paddock {
+
+class fence;
+
+/// How fence::add_callback ended.
+enum class add_outcome : std::uint8_t {
+  added,             ///< The callback will run, once.
+  already_signaled,  ///< The fence is complete; the callback will not run.
+};
+
+/// How fence::remove_callback ended.
+enum class remove_outcome : std::uint8_t {
+  removed,       ///< It will not run.
+  ran,           ///< It has run and finished, or was never added: its memory may go.
+  running_here,  ///< Asked from inside the callback itself.
+};
+
+/// A node for one callback, owned by the caller, queued on at most one fence at a time. Neither copied nor moved.
+/// The destructor removes the node; where the callback runs in another thread at that moment, it waits for the end.
+/// Inside the callback itself the node may be destroyed, or queued on another fence.
+class fence_callback : public boost::intrusive::list_base_hook<> {
+ public:
+  /// Called in the signaling thread, without any lock held. It must not block.
+  using function = void (*)(fence&, fence_callback&) noexcept;
+
+  explicit fence_callback(function run) noexcept : run_(run) {}
+  fence_callback(const fence_callback&) = delete;
+  fence_callback& operator=(const fence_callback&) = delete;
+  fence_callback(fence_callback&&) = delete;
+  fence_callback& operator=(fence_callback&&) = delete;
+  ~fence_callback();
+
+ private:
+  friend class fence;
+
+  enum state : std::uint32_t { idle, queued, removing, running };
+
+  function run_;
+  std::atomic<fence*> fence_{nullptr};
+  std::atomic<std::uint32_t> state_{idle};
+};
+
+}  // namespace paddock

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The wait axis: how a thread waits for a fence. Tags and the concept; the code is in fence/wait.hpp.
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+
+namespace paddock {
+
+namespace detail {
+struct wait_axis;
+}
+
+/// Spins for about as long as a wake-up costs, then sleeps. The default.
+struct hybrid_wait {
+  using axis = detail::wait_axis;
+};
+/// Never sleeps: for a thread that owns its core.
+struct spin_wait {
+  using axis = detail::wait_axis;
+};
+/// Sleeps at once.
+struct futex_wait {
+  using axis = detail::wait_axis;
+};
+/// Sleeps in poll(2) on an eventfd, as a thread with other descriptors to watch would.
+struct eventfd_wait {
+  using axis = detail::wait_axis;
+};
+/// Drives fence::poll(): for run-to-completion threads, which must themselves signal what they wait for.
+struct polling_wait {
+  using axis = detail::wait_axis;
+};
+
+/// An empty type that names the wait axis. A policy of your own also overloads
+/// `result<wait_status> wait_for(fence&, deadline, your_policy)` where argument-dependent lookup finds it.
+template <class Policy>
+concept wait_policy = std::is_empty_v<Policy> && std::same_as<typename Policy::axis, detail::wait_axis>;
+
+}  // namespace paddock
