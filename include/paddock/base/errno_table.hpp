@@ -23,7 +23,12 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"DMA_BUF_IOCTL_IMPORT_SYNC_FILE", EINVAL, errc::bad_fd},
     {"DMA_HEAP_IOCTL_ALLOC", ENOTTY, errc::bad_fd},
     {"UDMABUF_CREATE", EBADFD, errc::bad_fd},
+    {"UDMABUF_CREATE", EINVAL, errc::limit_reached},  // All its other reasons are ruled out before the call.
     {"UDMABUF_CREATE_LIST", EBADFD, errc::bad_fd},
+    {"UDMABUF_CREATE_LIST", EINVAL, errc::limit_reached},
+    {"open(/dev/udmabuf)", ENOENT, errc::unsupported_by_kernel},
+    {"opendir(/dev/dma_heap)", ENOENT, errc::unsupported_by_kernel},
+    {"fcntl(F_GET_SEALS)", EINVAL, errc::bad_fd},
     {"SYNC_IOC_MERGE", ENOENT, errc::bad_fd},
     {"SYNC_IOC_MERGE", ENOTTY, errc::bad_fd},
     {"SYNC_IOC_FILE_INFO", ENOTTY, errc::bad_fd},

@@ -19,8 +19,8 @@ namespace paddock::detail {
 
 /// Sleeps while the word holds `expected`. Returns on a wake, on another value, on a signal, and spuriously: the caller
 /// looks at the word again. Errors: timed_out.
-inline result<void> futex_sleep(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                                deadline until) noexcept {
+[[nodiscard]] inline result<void> futex_sleep(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                                              deadline until) noexcept {
   const timespec when = until.to_timespec();
   const long answer = ::syscall(SYS_futex, &word, uapi::futex_wait_bitset_private, expected,
                                 until.is_never() ? nullptr : &when, nullptr, uapi::futex_match_any);

@@ -107,4 +107,9 @@ template <class Argument>
   return size;
 }
 
+/// Requires: size is at least a page below the largest size_t.
+[[nodiscard]] inline std::size_t round_up_to_page(std::size_t size) noexcept {
+  return (size + page_size() - 1) / page_size() * page_size();
+}
+
 }  // namespace paddock::detail

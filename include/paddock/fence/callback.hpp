@@ -47,9 +47,18 @@ class fence_callback : public boost::intrusive::list_base_hook<> {
 
   enum state : std::uint32_t { idle, queued, removing, running };
 
+  /// True in the callback itself, as long as the node still belongs to the run that called it. Threads are told apart
+  /// by pthread_self(), which is one for all shared objects, where a thread_local of a header is not.
+  [[nodiscard]] bool runs_here() const noexcept {
+    return state_.load() == running && runner_.load() == ::pthread_self();
+  }
+
   function run_;
   std::atomic<fence*> fence_{nullptr};
   std::atomic<std::uint32_t> state_{idle};
+  std::atomic<pthread_t> runner_{};
+  bool* left_{
+      nullptr};  ///< Tells the run that the node is destroyed or queued elsewhere. Used by the running thread only.
 };
 
 }  // namespace paddock

@@ -125,9 +125,8 @@ class fence {
   struct trampoline {
     fence* first{nullptr};
     fence** last{&first};
-    fence_callback* running{nullptr};
-    bool node_is_gone{false};  ///< Destroyed or queued elsewhere by its own callback.
   };
+  /// One a shared object: the stack is bounded by their number, not by the length of the chain.
   static trampoline*& this_threads_trampoline() noexcept {
     static thread_local trampoline* current = nullptr;
     return current;
@@ -135,11 +134,7 @@ class fence {
 
   bool complete(int sys_errno) noexcept;
   void run_callbacks() noexcept;
-  void run_one(trampoline& run, fence_callback& node) noexcept;
-  static bool runs_here(const fence_callback& node) noexcept {
-    const trampoline* run = this_threads_trampoline();
-    return run != nullptr && run->running == &node && !run->node_is_gone;
-  }
+  void run_one(fence_callback& node, const bool& left) noexcept;
 
   std::atomic<std::uint32_t> state_{0};
   std::atomic<std::uint32_t> references_{1};
@@ -205,8 +200,8 @@ inline add_outcome fence::add_callback(fence_callback& node) noexcept {
   if (is_signaled()) {
     return add_outcome::already_signaled;
   }
-  if (runs_here(node)) {
-    this_threads_trampoline()->node_is_gone = true;  // From now on the node belongs to this fence.
+  if (node.runs_here()) {
+    *node.left_ = true;  // From now on the node belongs to this fence.
   }
   node.fence_.store(this);
   node.state_.store(fence_callback::queued);
@@ -223,7 +218,7 @@ inline remove_outcome fence::remove_callback(fence_callback& node) noexcept {
     node.state_.store(fence_callback::idle);
     return remove_outcome::removed;
   }
-  if (runs_here(node)) {
+  if (node.runs_here()) {
     return remove_outcome::running_here;
   }
   while (node.state_.load() == fence_callback::running) {
@@ -294,6 +289,9 @@ inline void fence::run_callbacks() noexcept {
     std::unique_lock guard(completed->mutex_);
     while (!completed->callbacks_.empty()) {
       fence_callback& node = completed->callbacks_.front();
+      bool left = false;
+      node.left_ = &left;
+      node.runner_.store(::pthread_self());
       std::uint32_t expected = fence_callback::queued;
       if (!node.state_.compare_exchange_strong(expected, fence_callback::running)) {
         // Another thread is about to take this node out, and needs the mutex for it.
@@ -304,7 +302,7 @@ inline void fence::run_callbacks() noexcept {
       }
       completed->callbacks_.pop_front();
       guard.unlock();
-      completed->run_one(run, node);
+      completed->run_one(node, left);
       guard.lock();
     }
     guard.unlock();
@@ -317,12 +315,9 @@ inline void fence::run_callbacks() noexcept {
   current = nullptr;
 }
 
-inline void fence::run_one(trampoline& run, fence_callback& node) noexcept {
-  run.running = &node;
-  run.node_is_gone = false;
+inline void fence::run_one(fence_callback& node, const bool& left) noexcept {
   node.run_(*this, node);
-  run.running = nullptr;
-  if (run.node_is_gone) {
+  if (left) {
     return;
   }
   // A thread that waits for the end of the callback may free the node right after the store.
@@ -363,8 +358,8 @@ inline bool fence::sleep_until(deadline until) noexcept {
 }
 
 inline fence_callback::~fence_callback() {
-  if (fence::runs_here(*this)) {
-    fence::this_threads_trampoline()->node_is_gone = true;
+  if (runs_here()) {
+    *left_ = true;
     return;
   }
   if (fence* owner = fence_.load(); owner != nullptr && state_.load() != idle) {

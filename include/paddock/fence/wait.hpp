@@ -42,18 +42,18 @@ class eventfd_callback final : public fence_callback {
 
 }  // namespace detail
 
-inline result<wait_status> wait_for(fence& f, deadline until, spin_wait) noexcept {
+[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, spin_wait) noexcept {
   f.enable_signaling();
   detail::spin(f, until, UINT64_MAX);
   return f.status();
 }
 
-inline result<wait_status> wait_for(fence& f, deadline until, futex_wait) noexcept {
+[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, futex_wait) noexcept {
   static_cast<void>(f.sleep_until(until));
   return f.status();
 }
 
-inline result<wait_status> wait_for(fence& f, deadline until, hybrid_wait) noexcept {
+[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, hybrid_wait) noexcept {
   constexpr std::uint64_t rounds_before_sleep = 256;
   f.enable_signaling();
   detail::spin(f, until, rounds_before_sleep);
@@ -63,14 +63,14 @@ inline result<wait_status> wait_for(fence& f, deadline until, hybrid_wait) noexc
   return f.status();
 }
 
-inline result<wait_status> wait_for(fence& f, deadline until, polling_wait) noexcept {
+[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, polling_wait) noexcept {
   while (!f.poll() && !until.passed()) {
     detail::spin_pause();
   }
   return f.status();
 }
 
-inline result<wait_status> wait_for(fence& f, deadline until, eventfd_wait) noexcept {
+[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, eventfd_wait) noexcept {
   const unique_fd event = unique_fd::adopt(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event.valid()) {
     return fail_errno("eventfd");

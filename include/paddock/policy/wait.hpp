@@ -10,7 +10,7 @@ namespace paddock {
 
 namespace detail {
 struct wait_axis;
-}
+}  // namespace detail
 
 /// Spins for about as long as a wake-up costs, then sleeps. The default.
 struct hybrid_wait {
