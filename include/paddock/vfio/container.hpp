@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `container`: the type1 model of ioas, over /dev/vfio/vfio and IOMMU groups.
+#pragma once
+
+#include <fcntl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <paddock/base/fd.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/base/uapi/vfio.hpp>
+#include <paddock/detail/syscall.hpp>
+#include <paddock/pci/memory_windows.hpp>
+#include <paddock/vfio/group.hpp>
+#include <paddock/vfio/ioas.hpp>
+#include <paddock/vfio/region.hpp>
+
+namespace paddock::vfio {
+
+namespace detail {
+
+/// What VFIO_IOMMU_GET_INFO tells.
+struct type1_info {
+  std::uint64_t page_size{4096};
+  std::vector<iova_range> usable;
+  std::optional<std::uint32_t> available;
+};
+
+/// Reads the complete answer of VFIO_IOMMU_GET_INFO. Errors: out_of_range for an answer that contradicts itself.
+[[nodiscard]] inline result<type1_info> parse_type1_info(std::span<const std::byte> answer) {
+  PADDOCK_TRY(const auto head, read_structure<uapi::vfio_iommu_type1_info>(answer, 0, "vfio_iommu_type1_info"));
+  type1_info info;
+  if ((head.flags & uapi::vfio_iommu_info_pgsizes) != 0 && head.iova_pgsizes != 0) {
+    info.page_size = head.iova_pgsizes & ~(head.iova_pgsizes - 1);
+  }
+  if ((head.flags & uapi::vfio_iommu_info_caps) != 0) {
+    PADDOCK_TRY_VOID(for_each_capability(
+        answer, head.cap_offset, [&](const uapi::vfio_info_cap_header& header, std::size_t offset) -> result<void> {
+          if (header.id == uapi::vfio_iommu_type1_info_cap_dma_avail) {
+            PADDOCK_TRY(const auto entry, read_structure<uapi::vfio_iommu_type1_cap_dma_avail>(
+                                              answer, offset, "vfio DMA-available capability"));
+            info.available = entry.avail;
+          } else if (header.id == uapi::vfio_iommu_type1_info_cap_iova_range) {
+            PADDOCK_TRY(const auto list, read_structure<uapi::vfio_iommu_type1_cap_iova_range>(
+                                             answer, offset, "vfio IOVA range capability"));
+            for (std::uint32_t i = 0; i < list.nr_iovas; ++i) {
+              PADDOCK_TRY(const auto range,
+                          read_structure<uapi::vfio_iova_range>(
+                              answer, offset + sizeof list + i * sizeof(uapi::vfio_iova_range), "vfio IOVA range"));
+              if (range.start <= range.end) {
+                info.usable.push_back({iova(range.start), iova(range.end)});
+              }
+            }
+          }
+          return {};
+        }));
+  }
+  if (info.usable.empty()) {
+    // Kernels before 5.4 do not tell; the low 39 bits are what every IOMMU can do, less the MSI window of x86.
+    info.usable = {{iova(0), iova(0xfedfffff)}, {iova(0xfef00000), iova((std::uint64_t{1} << 39U) - 1)}};
+  }
+  return info;
+}
+
+/// Asks twice: once for the size, once for the whole. Errors: as the ioctl, out_of_memory.
+template <class Head>
+[[nodiscard]] result<std::vector<std::byte>> complete_answer(borrowed_fd fd, unsigned long request, Head head,
+                                                             const char* name) {
+  std::vector<std::byte> answer(sizeof(Head));
+  std::uint32_t needed = sizeof(Head);
+  do {
+    answer.assign(needed, std::byte{0});
+    head.argsz = needed;
+    std::memcpy(answer.data(), &head, sizeof head);
+    PADDOCK_TRY_VOID(paddock::detail::ioctl(fd, request, answer.data(), name));
+    std::memcpy(&needed, answer.data(), sizeof needed);  // argsz comes first in every VFIO structure.
+  } while (needed > answer.size());
+  return answer;
+}
+
+/// The kernel side of a container.
+class type1_space final : public address_space {
+ public:
+  explicit type1_space(unique_fd fd) noexcept : fd_(std::move(fd)) {}
+
+  [[nodiscard]] result<void> map_pages(void* memory, iova at, std::uint64_t size, direction dir) noexcept override {
+    uapi::vfio_iommu_type1_dma_map request;
+    request.flags = (dir != direction::from_device ? uapi::vfio_dma_map_flag_read : 0U) |
+                    (dir != direction::to_device ? uapi::vfio_dma_map_flag_write : 0U);
+    request.vaddr = reinterpret_cast<std::uintptr_t>(memory);
+    request.iova = at.value();
+    request.size = size;
+    PADDOCK_TRY_VOID(paddock::detail::ioctl(fd_, uapi::vfio_iommu_map_dma, &request, "VFIO_IOMMU_MAP_DMA"));
+    return {};
+  }
+
+  [[nodiscard]] result<void> unmap_pages(iova at, std::uint64_t size) noexcept override {
+    uapi::vfio_iommu_type1_dma_unmap request;
+    request.iova = at.value();
+    request.size = size;
+    PADDOCK_TRY_VOID(paddock::detail::ioctl(fd_, uapi::vfio_iommu_unmap_dma, &request, "VFIO_IOMMU_UNMAP_DMA"));
+    return {};
+  }
+
+  [[nodiscard]] result<std::uint32_t> available() noexcept override {
+    PADDOCK_TRY(const auto info, ask());
+    if (!info.available) {
+      return fail(errc::unsupported_by_kernel, "VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL");
+    }
+    return *info.available;
+  }
+
+  /// Attaches a group once and keeps it for as long as the space lives. The returned group is the space's own.
+  [[nodiscard]] result<group*> attach(int number) {
+    const std::lock_guard guard(groups_mutex_);
+    for (group& known : groups_) {
+      if (known.number() == number) {
+        return &known;
+      }
+    }
+    PADDOCK_TRY(auto opened, group::open(number));
+    int container = fd_.get();
+    PADDOCK_TRY_VOID(
+        paddock::detail::ioctl(opened.fd(), uapi::vfio_group_set_container, &container, "VFIO_GROUP_SET_CONTAINER"));
+    if (groups_.empty()) {
+      PADDOCK_TRY_VOID(paddock::detail::ioctl(fd_, uapi::vfio_set_iommu, uapi::vfio_type1v2_iommu, "VFIO_SET_IOMMU"));
+    }
+    PADDOCK_TRY(auto info, ask());
+    {
+      const std::lock_guard space_guard(mutex);
+      allocator.set_usable(info.usable);
+      page_size = info.page_size;
+    }
+    groups_.push_back(std::move(opened));
+    return &groups_.back();
+  }
+
+  /// The FDs of all attached groups, as hot reset wants them. The list is valid while the space lives.
+  [[nodiscard]] std::vector<std::pair<int, borrowed_fd>> groups() {
+    const std::lock_guard guard(groups_mutex_);
+    std::vector<std::pair<int, borrowed_fd>> all;
+    for (const group& each : groups_) {
+      all.emplace_back(each.number(), each.fd());
+    }
+    return all;
+  }
+
+ private:
+  [[nodiscard]] result<type1_info> ask() {
+    PADDOCK_TRY(const auto answer,
+                complete_answer(fd_, uapi::vfio_iommu_get_info, uapi::vfio_iommu_type1_info{}, "VFIO_IOMMU_GET_INFO"));
+    return parse_type1_info(answer);
+  }
+
+  unique_fd fd_;
+  std::mutex groups_mutex_;
+  std::list<group> groups_;  ///< A list, so that the groups stay where they are.
+};
+
+}  // namespace detail
+
+/// A VFIO container: devices that join it share its address space, and what is mapped once is mapped for all of them.
+/// A handle; copies mean the same container. It lives as long as a handle, a device or a mapping does.
+/// Thread-safety: any thread.
+class container : public ioas {
+ public:
+  /// Errors: unsupported_by_kernel (VFIO is not loaded: /dev/vfio/vfio is missing, or of another version), permission.
+  [[nodiscard]] static result<container> create() {
+    auto fd = paddock::detail::open("/dev/vfio/vfio", O_RDWR, "open(/dev/vfio/vfio)");
+    if (!fd) {
+      return fd.error() == errc::permission
+                 ? fail(fd.error())
+                 : fail(error{errc::unsupported_by_kernel, fd.error().sys_errno, fd.error().where});
+    }
+    PADDOCK_TRY(const int version,
+                paddock::detail::ioctl(*fd, uapi::vfio_get_api_version, 0UL, "VFIO_GET_API_VERSION"));
+    if (version != uapi::vfio_api_version) {
+      return fail(errc::unsupported_by_kernel, "VFIO_GET_API_VERSION");
+    }
+    PADDOCK_TRY(const int type1, paddock::detail::ioctl(*fd, uapi::vfio_check_extension, uapi::vfio_type1v2_iommu,
+                                                        "VFIO_CHECK_EXTENSION"));
+    if (type1 == 0) {
+      return fail(errc::unsupported_by_platform, "VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU)");
+    }
+    return container(std::make_shared<detail::type1_space>(std::move(*fd)));
+  }
+
+  /// For vfio::device: attaches the device's group and keeps IOVAs out of its host bridge's memory windows.
+  /// Returns the group, which lives as long as the container does.
+  [[nodiscard]] result<group*> attach_group_of(const pci::address& device) {
+    PADDOCK_TRY(const int number, group_of(device));
+    PADDOCK_TRY(group * attached, type1().attach(number));
+    PADDOCK_TRY(const auto windows, pci::host_bridge_windows(device));
+    for (const pci::address_window& window : windows) {
+      exclude({iova(window.first), iova(window.last)});
+    }
+    return attached;
+  }
+  [[nodiscard]] std::vector<std::pair<int, borrowed_fd>> groups() { return type1().groups(); }
+  /// The devices of this container that are open, by those who are to be told: a hot reset concerns several.
+  void remember(const pci::address& device, const std::shared_ptr<revocation_list>& listeners) {
+    const std::lock_guard guard(space()->mutex);
+    space()->devices[device] = listeners;
+  }
+  [[nodiscard]] std::shared_ptr<revocation_list> listeners_of(const pci::address& device) {
+    const std::lock_guard guard(space()->mutex);
+    const auto found = space()->devices.find(device);
+    return found == space()->devices.end() ? nullptr : found->second.lock();
+  }
+
+ private:
+  explicit container(std::shared_ptr<detail::type1_space> made) noexcept : ioas(std::move(made)) {}
+
+  [[nodiscard]] detail::type1_space& type1() noexcept { return static_cast<detail::type1_space&>(*space()); }
+};
+
+}  // namespace paddock::vfio

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSL-1.0
+// The bookkeeping of an address space over a recording kernel: real IOMMUs are in the VM lane, but none of them can be
+// told to fail on demand.
+#include <paddock/vfio/ioas.hpp>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include <paddock/vfio/device_state.hpp>
+
+#include "catch.hpp"
+
+using namespace paddock;
+
+namespace {
+
+struct recording_space final : vfio::detail::address_space {
+  std::atomic<int> mapped{0};
+  std::atomic<int> maps{0};
+  errc refuse_map{};
+  errc refuse_unmap{};
+
+  result<void> map_pages(void*, iova, std::uint64_t, direction) noexcept override {
+    if (refuse_map != errc{}) {
+      return fail(refuse_map, "map");
+    }
+    ++maps;
+    ++mapped;
+    return {};
+  }
+  result<void> unmap_pages(iova, std::uint64_t) noexcept override {
+    --mapped;
+    if (refuse_unmap != errc{}) {
+      return fail(refuse_unmap, "unmap");
+    }
+    return {};
+  }
+  result<std::uint32_t> available() noexcept override { return 0U; }
+};
+
+struct test_space : vfio::ioas {
+  explicit test_space(std::shared_ptr<recording_space> made) : ioas(made), kernel(*made) {
+    kernel.allocator.set_usable({{iova(0), iova(0xffffffff)}});
+  }
+  test_space() : test_space(std::make_shared<recording_space>()) {}
+  recording_space& kernel;
+};
+
+alignas(4096) std::array<std::byte, 8 * 4096> memory;
+
+std::span<std::byte> pages(std::size_t first, std::size_t count) {
+  return std::span(memory).subspan(first * 4096, count * 4096);
+}
+
+/// A device whose one BAR is a memfd.
+struct fake_device {
+  unique_fd file = unique_fd::adopt(::memfd_create("bar", MFD_CLOEXEC));
+  std::shared_ptr<vfio::detail::device_state> state =
+      std::make_shared<vfio::detail::device_state>(pci::address{0, 1, 0, 0}, unique_fd{});
+  std::shared_ptr<vfio::detail::bar_window> window;
+
+  fake_device() {
+    REQUIRE(::ftruncate(file.get(), 8 * 4096) == 0);
+    vfio::region info;
+    info.size = 8 * 4096;
+    info.readable = true;
+    info.writable = true;
+    info.areas = {{0, 6 * 4096}};
+    auto made = vfio::detail::bar_window::create(file, info);
+    REQUIRE(made);
+    window = *made;
+  }
+  [[nodiscard]] vfio::bar_slice slice(std::uint64_t offset, std::uint64_t length) const {
+    return {state->address, bar_index(0), offset, length, window, state->listeners};
+  }
+};
+
+int lost = 0;
+
+}  // namespace
+
+TEST_CASE("a mapping is undone when its holder goes, or says so") {
+  test_space space;
+  {
+    auto mapping = space.map(pages(0, 2));
+    REQUIRE(mapping);
+    CHECK(mapping->size() == 8192);
+    CHECK(mapping->iova(4096) == mapping->iova() + 4096);
+    CHECK(space.find(mapping->iova(8191)));
+    CHECK_FALSE(space.find(mapping->iova() + 8192));
+    CHECK(space.kernel.mapped == 1);
+  }
+  CHECK(space.kernel.mapped == 0);
+  CHECK(space.mapping_count() == 0);
+  auto mapping = space.map(pages(0, 1));
+  CHECK(mapping->unmap());
+  CHECK(space.kernel.mapped == 0);
+  CHECK_FALSE(mapping->valid());
+  CHECK(mapping->unmap());
+}
+
+TEST_CASE("the last holder unmaps") {
+  test_space space;
+  auto first = space.map(pages(0, 1));
+  auto second = first->share();
+  CHECK(first->unmap());
+  CHECK(space.kernel.mapped == 1);
+  CHECK(second.unmap());
+  CHECK(space.kernel.mapped == 0);
+}
+
+TEST_CASE("a mapping that the kernel refuses leaves nothing behind") {
+  test_space space;
+  space.kernel.refuse_map = errc::limit_reached;
+  CHECK(space.map(pages(0, 1)).error() == errc::limit_reached);
+  CHECK(space.map(pages(0, 1), {.at = iova(0x10000)}).error() == errc::limit_reached);
+  CHECK(space.mapping_count() == 0);
+  space.kernel.refuse_map = {};
+  CHECK(space.map(pages(0, 1), {.at = iova(0x10000)}));
+}
+
+TEST_CASE("an unmap that fails is told, or reported when nobody asks") {
+  test_space space;
+  space.kernel.refuse_unmap = errc::invalid_argument;
+  auto told = space.map(pages(0, 1));
+  CHECK(told->unmap().error() == errc::invalid_argument);
+  set_lost_error_handler([](const error&) noexcept { ++lost; });
+  { const auto dropped = space.map(pages(0, 1)); }
+  set_lost_error_handler(nullptr);
+  CHECK(lost == 1);
+}
+
+TEST_CASE("a slice is mapped once for all who ask alike") {
+  test_space space;
+  const fake_device device;
+  auto first = space.map(device.slice(0, 4096));
+  auto second = space.map(device.slice(0, 4096));
+  REQUIRE(first);
+  CHECK(first->storage() == storage_kind::device_memory);
+  CHECK(first->iova() == second->iova());
+  CHECK(space.kernel.maps == 1);
+  auto elsewhere = space.map(device.slice(0, 4096), {.at = iova(0x80000)});
+  CHECK(elsewhere->iova() == iova(0x80000));
+  CHECK(space.map(device.slice(6 * 4096, 4096)).error() == errc::not_mappable);
+}
+
+TEST_CASE("revocation unmaps before it returns, and keeps the address until the holder goes") {
+  test_space space;
+  const fake_device device;
+  auto mapping = space.map(device.slice(0, 4096));
+  const iova stale = mapping->iova();
+  device.state->listeners->revoke(vfio::revoke_reason::reset);
+  CHECK(space.kernel.mapped == 0);
+  CHECK(mapping->status() == vfio::mapping_status::revoked);
+  auto fresh = space.map(device.slice(0, 4096));
+  REQUIRE(fresh);
+  CHECK(fresh->iova() != stale);
+  CHECK(mapping->unmap());
+  CHECK(space.kernel.mapped == 1);
+}
+
+TEST_CASE("a poisoned window reads ones, swallows writes, and comes back") {
+  const fake_device device;
+  auto* word = reinterpret_cast<volatile std::uint32_t*>(device.window->base() + 4096);
+  *word = 42;
+  device.window->poison();
+  CHECK(*word == 0xffffffff);
+  *word = 7;
+  test_space space;
+  CHECK(space.map(device.slice(0, 4096)).error() == errc::revoked);
+  REQUIRE(device.window->restore(device.file));
+  CHECK(*word == 42);
+  CHECK(space.map(device.slice(0, 4096)));
+}
+
+TEST_CASE("a listener may drop another one while it is told") {
+  struct dropping final : vfio::revocable {
+    void on_revoke(vfio::revoke_reason) noexcept override { victim.reset(); }
+    std::optional<vfio::dma_mapping> victim;
+  };
+  test_space space;
+  const fake_device device;
+  dropping driver;
+  auto mapping = space.map(device.slice(0, 4096));
+  REQUIRE(mapping);
+  driver.victim = std::move(*mapping);
+  device.state->listeners->join_first(driver);
+  device.state->listeners->revoke(vfio::revoke_reason::removed);
+  CHECK_FALSE(driver.victim);
+  CHECK(space.kernel.mapped == 0);
+}
+
+TEST_CASE("mapping, dropping, looking up and revoking from many threads") {
+  test_space space;
+  const fake_device device;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&] {
+      while (!stop) {
+        auto mapping = space.map(device.slice(0, 4096));
+        if (!mapping || !space.find(mapping->iova())) {
+          std::abort();
+        }
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    while (!stop) {
+      auto mapping = space.map(pages(0, 1));
+      static_cast<void>(space.find(iova(4096)));
+    }
+  });
+  for (int round = 0; round < 300; ++round) {
+    device.state->listeners->revoke(vfio::revoke_reason::reset);
+    std::this_thread::yield();
+  }
+  stop = true;
+  for (std::thread& each : threads) {
+    each.join();
+  }
+  CHECK(space.kernel.mapped == 0);
+  CHECK(space.mapping_count() == 0);
+}
