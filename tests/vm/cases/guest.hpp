@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What the cases in the guest share: devices by role, checked unwrapping, and counts that must not change.
+#pragma once
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include <paddock/base/result.hpp>
+#include <paddock/pci/address.hpp>
+
+#include "catch.hpp"
+
+namespace paddock::test {
+
+/// The PCI address of a device of tests/vm/topology.toml.
+inline pci::address role(const char* name) {
+  const std::string variable = "PADDOCK_DEV_" + std::string(name);
+  const char* text = std::getenv(variable.c_str());
+  if (text == nullptr) {
+    skip("not in the VM lane: no such device role");
+  }
+  const auto parsed = pci::address::parse(text);
+  REQUIRE(parsed);
+  return *parsed;
+}
+
+/// The value, or a failed test that shows the error.
+template <class T>
+T unwrap(result<T> outcome) {
+  if (!outcome) {
+    FAIL(fmt::format("{}", outcome.error()));
+  }
+  if constexpr (!std::is_void_v<T>) {
+    return std::move(*outcome);
+  }
+}
+
+/// The code of an expected failure; unexpected success fails the test.
+template <class T>
+errc code(const result<T>& outcome) {
+  REQUIRE_FALSE(outcome);
+  UNSCOPED_INFO(fmt::format("{}", outcome.error()));
+  return outcome.error().code;
+}
+
+/// Descriptors that this process has open.
+inline std::size_t open_fds() {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    ++count;
+  }
+  return count;
+}
+
+/// Asks the host for a change of the machine, e.g. "unplug nvme_b".
+inline int ask_host(const std::string& request) {
+  const char* program = std::getenv("PADDOCK_VM_HOST");
+  REQUIRE(program != nullptr);
+  return std::system((std::string(program) + " " + request).c_str());  // NOLINT(cert-env33-c): the guest's own script.
+}
+
+}  // namespace paddock::test
