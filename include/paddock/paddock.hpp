@@ -8,7 +8,15 @@
 #include <paddock/base/fd.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/lost_error.hpp>
+#include <paddock/base/mmio.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
+#include <paddock/buffer/cpu_access.hpp>
+#include <paddock/buffer/segment.hpp>
+#include <paddock/fence/callback.hpp>
+#include <paddock/fence/context.hpp>
+#include <paddock/fence/fence.hpp>
+#include <paddock/fence/wait.hpp>
 #include <paddock/fwd.hpp>
+#include <paddock/policy/wait.hpp>
 #include <paddock/version.hpp>

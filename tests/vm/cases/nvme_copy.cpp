@@ -45,6 +45,11 @@ class nothing_left_behind {
   std::uint32_t available_{0};
 };
 
+// QEMU 7.2 crashes when a drive is reset while several of its transfers to a peer's memory wait for the one bounce
+// buffer that QEMU has. With two transfers in flight through the target's own memory, one of them at most goes to a
+// peer. Real controllers have no such buffer.
+constexpr std::uint16_t depth_that_qemu_survives = 2;
+
 /// Writes bytes that differ for every seed and block, and returns their SHA-256.
 std::string fill(vfio::container space, const char* name, std::uint64_t seed, std::uint64_t bytes = drive_bytes) {
   auto drive = unwrap(nvme::controller::open(space, role(name), {.interrupts = false}));
@@ -241,8 +246,9 @@ TEST_CASE("nvme_copy: killed in the middle, it leaves drives that the next run c
   space.reset();
   const std::string source = to_string(role("NVME_A"));
   const std::string target = to_string(role("NVME_B"));
-  for (const auto delay : {700ms, 1500ms}) {
-    const pid_t child = start_program({"--source", source, "--target", target, "--through", "p2p"});
+  for (const auto delay : {700ms, 1000ms, 1500ms}) {
+    const pid_t child = start_program({"--source", source, "--target", target, "--through", "p2p", "--provider", target,
+                                       "--queue-depth", std::to_string(depth_that_qemu_survives)});
     std::this_thread::sleep_for(delay);
     ::kill(child, SIGKILL);
     CHECK(exit_code(child) == 128 + SIGKILL);
@@ -271,7 +277,10 @@ TEST_CASE("nvme_copy: a target that is unplugged in the middle ends the copy wit
       CHECK(ask_host("unplug --no-wait nvme_b") == 0);
     }
   };
-  check_fails(run(space, from_to("NVME_A", "NVME_B", through::p2p), watch), ending::device_lost, "taken away");
+  request wanted = from_to("NVME_A", "NVME_B", through::p2p);
+  wanted.provider = wanted.target;
+  wanted.queue_depth = depth_that_qemu_survives;
+  check_fails(run(space, wanted, watch), ending::device_lost, "taken away");
   REQUIRE(asked);
   CHECK(space.mapping_count() == 0);
   CHECK(ask_host("wait-unplugged nvme_b") == 0);

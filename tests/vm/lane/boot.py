@@ -168,10 +168,11 @@ class Machine:
                 return word
             if self._lane.closed or self._process.poll() is not None:
                 try:
-                    self._process.wait(5)
+                    status = self._process.wait(5)
+                    how = f"signal {-status} ended QEMU" if status < 0 else f"QEMU ended with status {status}"
                 except subprocess.TimeoutExpired:
-                    pass
-                raise self._died("the guest died")
+                    how = "QEMU closed its channel but still runs"
+                raise self._died(f"the guest died: {how}")
             now = time.monotonic()
             if now > self.deadline:
                 raise TotalTimeout(str(self._died("the time for the whole run is over")))
