@@ -118,11 +118,20 @@ struct dma_heap_candidate {
     }
     verdicts.push_back(std::move(candidate));
   }
+  // Three passes keep the order within a rank. std::stable_sort does too, but libstdc++ 12's uses what newer compilers
+  // call deprecated.
   const auto rank = [&](const dma_heap_candidate& c) {
     return c.rejected ? 2 : worst_of(c.heap) == answer::yes ? 0 : 1;
   };
-  std::stable_sort(verdicts.begin(), verdicts.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
-  return verdicts;
+  std::vector<dma_heap_candidate> ranked;
+  for (const int wanted_rank : {0, 1, 2}) {
+    for (const dma_heap_candidate& candidate : verdicts) {
+      if (rank(candidate) == wanted_rank) {
+        ranked.push_back(candidate);
+      }
+    }
+  }
+  return ranked;
 }
 
 }  // namespace paddock::kernel

@@ -165,6 +165,25 @@ TEST_CASE("vfio: opening says which driver holds the device, and what to type") 
         std::string::npos);
 }
 
+TEST_CASE("vfio: a group with a member in the kernel's hands is not viable, and the member is named") {
+  auto space = unwrap(vfio::container::create());
+  const pci::address sibling = role("TWIN_SIBLING");
+  const auto refused = vfio::device::open(space, role("TWIN"));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error() == errc::not_viable);
+  const std::string advice = vfio::explain_open_failure(role("TWIN"), refused.error());
+  INFO(advice);
+  CHECK(advice.find(to_string(sibling) + " is bound to 'virtio-pci'") != std::string::npos);
+
+  // The advice is to be followed to the letter.
+  const std::string commands = vfio::bind_commands(sibling, "virtio-pci");
+  REQUIRE(std::system(commands.c_str()) == 0);  // NOLINT(cert-env33-c): what the user would type.
+  const auto opened = vfio::device::open(space, role("TWIN"));
+  CHECK(opened);
+  const auto both = vfio::device::open(space, sibling);
+  CHECK(both);
+}
+
 TEST_CASE("vfio: a group that another process holds is busy") {
   int ready[2];
   int done[2];
