@@ -16,8 +16,8 @@ namespace {
 
 struct print_when_done : paddock::fence_callback {
   print_when_done() : fence_callback(&run) {}
-  static void run(paddock::fence& f, paddock::fence_callback&) noexcept {
-    fmt::print("job {} ended: {}\n", f.seqno(), f.sys_errno() == 0 ? "well" : paddock::name(f.error().code));
+  static void run(paddock::fence_callback&, const paddock::fence_outcome& outcome) noexcept {
+    fmt::print("the second job ended with errno {}\n", outcome.sys_errno);
   }
 };
 

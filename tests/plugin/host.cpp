@@ -69,9 +69,11 @@ TEST_CASE("one plugin's fence is waited for in another and signaled by the first
 namespace {
 struct asking_callback : fence_callback {
   asking_callback() noexcept : fence_callback(&ask) {}
-  static void ask(fence& f, fence_callback& node) noexcept {
-    static_cast<asking_callback&>(node).answer = f.remove_callback(node);
+  static void ask(fence_callback& node, const fence_outcome&) noexcept {
+    auto& self = static_cast<asking_callback&>(node);
+    self.answer = self.on->remove_callback(node);
   }
+  fence_ptr on;
   remove_outcome answer{remove_outcome::removed};
 };
 }  // namespace
@@ -80,6 +82,7 @@ TEST_CASE("a callback that another shared object runs knows that it is running h
   const fence_ptr made_by_a = plugin_a().make_fence();
   REQUIRE(made_by_a);
   asking_callback node;
+  node.on = made_by_a;
   REQUIRE(made_by_a->add_callback(node) == add_outcome::added);
   CHECK(plugin_a().signal(*made_by_a));
   CHECK(node.answer == remove_outcome::running_here);

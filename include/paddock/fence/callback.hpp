@@ -10,9 +10,18 @@
 
 #include <boost/intrusive/list.hpp>
 
+#include <paddock/base/time.hpp>
+
 namespace paddock {
 
 class fence;
+
+/// How a fence completed, as its callbacks are told: by value, since an earlier callback may have dropped the last
+/// reference of the fence.
+struct fence_outcome {
+  int sys_errno{0};  ///< 0 for success; EDEADLK when the fence was abandoned.
+  monotonic_clock::time_point timestamp{};
+};
 
 /// How fence::add_callback ended.
 enum class add_outcome : std::uint8_t {
@@ -32,8 +41,9 @@ enum class remove_outcome : std::uint8_t {
 /// Inside the callback itself the node may be destroyed, or queued on another fence.
 class fence_callback : public boost::intrusive::list_base_hook<> {
  public:
-  /// Called in the signaling thread, without any lock held. It must not block.
-  using function = void (*)(fence&, fence_callback&) noexcept;
+  /// Called in the signaling thread, without any lock held. It must not block. Whatever else it needs, the fence
+  /// included, stands in the object that the node is a base of.
+  using function = void (*)(fence_callback&, const fence_outcome&) noexcept;
 
   explicit fence_callback(function run) noexcept : run_(run) {}
   fence_callback(const fence_callback&) = delete;

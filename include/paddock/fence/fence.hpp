@@ -134,7 +134,7 @@ class fence {
 
   bool complete(int sys_errno) noexcept;
   void run_callbacks() noexcept;
-  void run_one(fence_callback& node, const bool& left) noexcept;
+  static void run_one(fence_callback& node, const fence_outcome& outcome, const bool& left) noexcept;
 
   std::atomic<std::uint32_t> state_{0};
   std::atomic<std::uint32_t> references_{1};
@@ -302,7 +302,7 @@ inline void fence::run_callbacks() noexcept {
       }
       completed->callbacks_.pop_front();
       guard.unlock();
-      completed->run_one(node, left);
+      run_one(node, {completed->sys_errno_, completed->timestamp_}, left);
       guard.lock();
     }
     guard.unlock();
@@ -315,8 +315,8 @@ inline void fence::run_callbacks() noexcept {
   current = nullptr;
 }
 
-inline void fence::run_one(fence_callback& node, const bool& left) noexcept {
-  node.run_(*this, node);
+inline void fence::run_one(fence_callback& node, const fence_outcome& outcome, const bool& left) noexcept {
+  node.run_(node, outcome);
   if (left) {
     return;
   }

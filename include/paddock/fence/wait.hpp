@@ -32,7 +32,7 @@ class eventfd_callback final : public fence_callback {
   explicit eventfd_callback(borrowed_fd fd) noexcept : fence_callback(&run), fd_(fd) {}
 
  private:
-  static void run(fence&, fence_callback& node) noexcept {
+  static void run(fence_callback& node, const fence_outcome&) noexcept {
     const std::uint64_t one = 1;
     // Cannot fail: the counter is far from its limit, and the descriptor outlives the node.
     static_cast<void>(::write(static_cast<eventfd_callback&>(node).fd_.get(), &one, sizeof one));

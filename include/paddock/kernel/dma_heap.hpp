@@ -5,9 +5,9 @@
 #pragma once
 
 #include <fcntl.h>
-#include <limits.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -23,13 +23,15 @@ fence_ptr make(const fence_ops* ops = nullptr, void* source = nullptr) {
 
 struct counting_callback : fence_callback {
   counting_callback() : fence_callback(&run) {}
-  static void run(fence& f, fence_callback& node) noexcept {
+  static void run(fence_callback& node, const fence_outcome& outcome) noexcept {
     auto& self = static_cast<counting_callback&>(node);
     ++self.runs;
-    self.seen_errno = f.sys_errno();
+    self.seen_errno = outcome.sys_errno;
+    self.seen_time = outcome.timestamp;
   }
   std::atomic<int> runs{0};
   int seen_errno{0};
+  monotonic_clock::time_point seen_time{};
 };
 
 }  // namespace
@@ -65,6 +67,7 @@ TEST_CASE("a callback runs once, and one that comes too late never") {
   f->fail(ECANCELED);
   CHECK(early.runs == 1);
   CHECK(early.seen_errno == ECANCELED);
+  CHECK(early.seen_time == f->timestamp());
   CHECK(f->add_callback(late) == add_outcome::already_signaled);
   CHECK(late.runs == 0);
   CHECK(f->remove_callback(early) == remove_outcome::ran);
@@ -103,7 +106,7 @@ TEST_CASE("the last put of a pending fence fails it with EDEADLK and runs its ca
 TEST_CASE("a callback may drop the last reference, and destroy its own node") {
   struct owner : fence_callback {
     owner() : fence_callback(&run) {}
-    static void run(fence&, fence_callback& node) noexcept { delete &static_cast<owner&>(node); }
+    static void run(fence_callback& node, const fence_outcome&) noexcept { delete &static_cast<owner&>(node); }
     fence_ptr held;
   };
   auto* node = new owner;
@@ -116,22 +119,23 @@ TEST_CASE("a callback may drop the last reference, and destroy its own node") {
 TEST_CASE("asked from inside, remove says that the callback runs here") {
   struct asking : fence_callback {
     asking() : fence_callback(&run) {}
-    static void run(fence& f, fence_callback& node) noexcept {
-      static_cast<asking&>(node).answer = f.remove_callback(node);
+    static void run(fence_callback& node, const fence_outcome&) noexcept {
+      auto& self = static_cast<asking&>(node);
+      self.answer = self.on->remove_callback(node);
     }
+    fence_ptr on = make();
     std::optional<remove_outcome> answer;
   };
-  const fence_ptr f = make();
   asking node;
-  f->add_callback(node);
-  f->signal();
+  node.on->add_callback(node);
+  node.on->signal();
   CHECK(node.answer == remove_outcome::running_here);
 }
 
 TEST_CASE("a callback may queue its node on another fence") {
   struct hopping : fence_callback {
     hopping() : fence_callback(&run) {}
-    static void run(fence&, fence_callback& node) noexcept {
+    static void run(fence_callback& node, const fence_outcome&) noexcept {
       auto& self = static_cast<hopping&>(node);
       if (++self.runs == 1) {
         self.next->add_callback(node);
@@ -152,7 +156,7 @@ TEST_CASE("a callback may queue its node on another fence") {
 TEST_CASE("a chain of completions takes constant stack") {
   struct link : fence_callback {
     link() : fence_callback(&run) {}
-    static void run(fence&, fence_callback& node) noexcept { static_cast<link&>(node).next->signal(); }
+    static void run(fence_callback& node, const fence_outcome&) noexcept { static_cast<link&>(node).next->signal(); }
     fence_ptr next;
   };
   constexpr std::size_t length = 100'000;
