@@ -40,7 +40,7 @@ int main() {
   std::thread device([jobs] {
     jobs[0]->signal();
     std::this_thread::sleep_for(10ms);
-    jobs[1]->fail(EIO);  // The device reported an error.
+    jobs[1]->fail(paddock::errc::io);  // The device reported an error.
     // jobs[2] is never done: the wait below gives up, and recovery fails what is pending.
   });
   for (const auto& job : jobs) {
@@ -49,7 +49,7 @@ int main() {
       fmt::print("cannot wait: {}\n", status.error());
     } else if (*status == paddock::wait_status::timed_out) {
       fmt::print("job {} hangs; failed {} pending job(s)\n", job->seqno(),
-                 paddock::fence_context::fail_all(jobs, ECANCELED));
+                 paddock::fence_context::fail_all(jobs, paddock::errc::canceled));
     }
   }
   device.join();

@@ -176,7 +176,7 @@ inline paddock::result<void> controller::start(const options& wanted) {
   constexpr std::uint16_t admin_entries = 16;
   PADDOCK_TRY(admin_, queue_pair::create(device_.space(), registers_, capabilities_.doorbell_stride(), 0, admin_entries,
                                          admin_timeout));
-  device_.join(*this);
+  PADDOCK_TRY_VOID(device_.join(*this));
   registers_.write32(reg::aqa, (admin_entries - 1U) | ((admin_entries - 1U) << 16U));
   registers_.write64(reg::asq, admin_->sq_address().value());
   registers_.write64(reg::acq, admin_->cq_address().value());
@@ -333,7 +333,7 @@ inline paddock::result<paddock::fence_ptr> controller::transfer(io_opcode opcode
 }
 
 inline void controller::on_revoke(paddock::vfio::revoke_reason reason) noexcept {
-  const int why = reason == paddock::vfio::revoke_reason::removed ? ENODEV : ECANCELED;
+  const auto why = reason == paddock::vfio::revoke_reason::removed ? paddock::errc::no_device : paddock::errc::canceled;
   if (io_) {
     io_->stop(why);
   }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -42,8 +43,7 @@ struct traffic {
 /// device went away, ETIME when the driver gave up.
 class command final : public paddock::fence {
  public:
-  command(std::uint64_t context, std::uint64_t seqno, void* queue) noexcept
-      : fence(context, seqno, "nvme", &operations, queue) {}
+  command(paddock::fence_context& context, void* queue) noexcept : fence(context, &operations, queue) {}
 
   [[nodiscard]] nvme::status nvme_status() const noexcept { return status_; }
   [[nodiscard]] std::uint32_t result() const noexcept { return result_; }
@@ -82,7 +82,7 @@ class queue_pair {
   }
   queue_pair(const queue_pair&) = delete;
   queue_pair& operator=(const queue_pair&) = delete;
-  ~queue_pair() { stop(ECANCELED); }
+  ~queue_pair() { stop(paddock::errc::canceled); }
 
   [[nodiscard]] std::uint16_t id() const noexcept { return id_; }
   [[nodiscard]] std::uint16_t entries() const noexcept { return entries_; }
@@ -103,7 +103,7 @@ class queue_pair {
   std::size_t walk() noexcept;
 
   /// Fails everything in flight, oldest first, and refuses new commands from then on. Does not touch the device.
-  void stop(int sys_errno) noexcept;
+  void stop(paddock::errc why) noexcept;
 
  private:
   struct slot {
@@ -139,12 +139,11 @@ class queue_pair {
 
   std::mutex mutex_;         ///< Guards everything below. Fences are signaled without it.
   std::vector<slot> slots_;  ///< By command id.
-  std::uint64_t next_seqno_{1};
   std::uint16_t sq_tail_{0};
   std::uint16_t cq_head_{0};
   std::uint16_t in_flight_{0};
   bool phase_{true};
-  int stopped_with_{0};
+  std::optional<paddock::errc> stopped_with_;
 };
 
 inline const paddock::fence_ops command::operations{
@@ -189,8 +188,8 @@ inline paddock::result<paddock::fence_ptr> queue_pair::submit(submission entry, 
     return paddock::fail(paddock::errc::out_of_range, "NVMe transfer: the data are not mapped");
   }
   const std::lock_guard guard(mutex_);
-  if (stopped_with_ != 0) {
-    return paddock::fail(paddock::error_from_errno(stopped_with_, "NVMe queue"));
+  if (stopped_with_) {
+    return paddock::fail(*stopped_with_, "NVMe queue");
   }
   if (in_flight_ == depth()) {
     return paddock::fail(paddock::errc::busy, "NVMe queue is full");
@@ -198,11 +197,10 @@ inline paddock::result<paddock::fence_ptr> queue_pair::submit(submission entry, 
   const auto free = std::find_if(slots_.begin(), slots_.end(), [](const slot& each) { return !each.fence; });
   const auto command_id = static_cast<std::uint16_t>(free - slots_.begin());
   PADDOCK_TRY_VOID(describe_data(entry, command_id, data, bytes));
-  auto* made = new (std::nothrow) command(context_.id(), next_seqno_, this);
+  auto* made = new (std::nothrow) command(context_, this);
   if (made == nullptr) {
     return paddock::fail(paddock::errc::out_of_memory, "NVMe command");
   }
-  ++next_seqno_;
   *free = {paddock::fence_ptr::adopt(made), bytes, mapped ? mapped->storage : paddock::storage_kind::memory};
   ++in_flight_;
 
@@ -220,7 +218,7 @@ inline std::size_t queue_pair::walk() noexcept {
     std::size_t count = 0;
     {
       const std::lock_guard guard(mutex_);
-      while (stopped_with_ == 0 && count < done.size()) {
+      while (!stopped_with_ && count < done.size()) {
         const auto* entry = memory_.at<const volatile std::uint16_t>(page + cq_head_ * sizeof(completion) +
                                                                      offsetof(completion, status_and_phase));
         if ((*entry & 1U) != (phase_ ? 1U : 0U)) {
@@ -252,7 +250,7 @@ inline std::size_t queue_pair::walk() noexcept {
       if (status_of(*done[i]).ok()) {
         done[i]->signal();
       } else {
-        done[i]->fail(EIO);
+        done[i]->fail(paddock::errc::io);
       }
     }
     total += count;
@@ -262,13 +260,11 @@ inline std::size_t queue_pair::walk() noexcept {
   }
 }
 
-inline void queue_pair::stop(int sys_errno) noexcept {
+inline void queue_pair::stop(paddock::errc why) noexcept {
   std::vector<paddock::fence_ptr> pending;
   {
     const std::lock_guard guard(mutex_);
-    if (stopped_with_ == 0) {
-      stopped_with_ = sys_errno;
-    }
+    stopped_with_ = stopped_with_.value_or(why);
     pending.reserve(in_flight_);
     for (slot& each : slots_) {
       if (each.fence) {
@@ -278,7 +274,7 @@ inline void queue_pair::stop(int sys_errno) noexcept {
     in_flight_ = 0;
   }
   std::sort(pending.begin(), pending.end(), [](const auto& a, const auto& b) { return a->seqno() < b->seqno(); });
-  paddock::fence_context::fail_all(pending, sys_errno);
+  paddock::fence_context::fail_all(pending, why);
 }
 
 }  // namespace nvme

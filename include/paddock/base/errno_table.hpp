@@ -33,7 +33,8 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"SYNC_IOC_MERGE", ENOTTY, errc::bad_fd},
     {"SYNC_IOC_FILE_INFO", ENOTTY, errc::bad_fd},
     {"VFIO_SET_IOMMU", ENODEV, errc::unsupported_by_platform},
-    {"VFIO_GROUP_SET_CONTAINER", EPERM, errc::not_viable},
+    {"VFIO_SET_IOMMU", EPERM, errc::unsupported_by_platform},
+    {"VFIO_GROUP_SET_CONTAINER", EPERM, errc::unsupported_by_platform},
     {"VFIO_GROUP_GET_DEVICE_FD", EPERM, errc::not_viable},
     {"VFIO_GROUP_GET_DEVICE_FD", ENODEV, errc::not_bound},
     {"VFIO_IOMMU_MAP_DMA", ENOMEM, errc::limit_reached},
@@ -52,6 +53,7 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"", ENOENT, errc::not_found},
     {"", EEXIST, errc::already_exists},
     {"", EBUSY, errc::busy},
+    {"", EAGAIN, errc::busy},
     {"", EACCES, errc::permission},
     {"", EPERM, errc::permission},
     {"", EROFS, errc::permission},
@@ -81,6 +83,16 @@ constexpr errc errc_from_errno(int sys_errno, std::string_view call) noexcept {
     }
   }
   return errc::unexpected;
+}
+
+/// The errno whose general meaning a code is; EIO for codes that no errno means.
+constexpr int errno_from_errc(errc code) noexcept {
+  for (const errno_row& row : errno_table) {
+    if (row.code == code && row.call.empty()) {
+      return row.sys_errno;
+    }
+  }
+  return EIO;
 }
 
 }  // namespace paddock::detail

@@ -29,16 +29,24 @@ struct monotonic_clock {
 /// When to give up. Made from a duration once, then passed down unchanged, so that retries never extend it.
 class deadline {
  public:
-  /// Gives up after `span` from now; a span that would overflow means never.
-  [[nodiscard]] static deadline in(std::chrono::nanoseconds span) noexcept {
+  /// Gives up after `span` from now; a span that would overflow means never, a negative one now.
+  template <class Rep, class Period>
+  [[nodiscard]] static deadline in(std::chrono::duration<Rep, Period> span) noexcept {
     const auto now = monotonic_clock::now();
-    if (span > monotonic_clock::time_point::max() - now) {
+    // Compared as floating point: seconds::max() in nanoseconds would overflow before it could be compared.
+    using seconds = std::chrono::duration<long double>;
+    if (seconds(span) >= seconds(monotonic_clock::time_point::max() - now)) {
       return never();
     }
-    return deadline(now + span);
+    if (seconds(span) <= seconds::zero()) {
+      return at(now);
+    }
+    return deadline(now + std::chrono::duration_cast<std::chrono::nanoseconds>(span));
   }
-  /// Gives up at this instant.
-  [[nodiscard]] static constexpr deadline at(monotonic_clock::time_point when) noexcept { return deadline(when); }
+  /// Gives up at this instant; one before the clock began is as good as its beginning.
+  [[nodiscard]] static constexpr deadline at(monotonic_clock::time_point when) noexcept {
+    return deadline(when < monotonic_clock::time_point{} ? monotonic_clock::time_point{} : when);
+  }
   /// Asks once and does not wait.
   [[nodiscard]] static constexpr deadline now() noexcept { return deadline(monotonic_clock::time_point{}); }
   /// Waits without bound. It has to be spelled out: a wait without end is how programs hang.

@@ -33,7 +33,8 @@ template <bool AgainMeansRetry, class Call>
   }
 }
 
-/// ioctl with a structure, retried. Returns the ioctl's value. `name` becomes error::where.
+/// ioctl with a structure, retried also where the kernel asks for it by EAGAIN: dma-bufs, sync_files, DRM.
+/// Returns the ioctl's value. `name` becomes error::where.
 template <class Argument>
 [[nodiscard]] result<int> ioctl(borrowed_fd fd, unsigned long request, Argument* argument, const char* name) noexcept {
   const int answer = retry<true>([&] { return ::ioctl(fd.get(), request, argument); });
@@ -43,10 +44,12 @@ template <class Argument>
   return answer;
 }
 
-/// ioctl whose argument is a number or nothing.
-[[nodiscard]] inline result<int> ioctl(borrowed_fd fd, unsigned long request, unsigned long argument,
-                                       const char* name) noexcept {
-  const int answer = retry<true>([&] { return ::ioctl(fd.get(), request, argument); });
+/// ioctl whose EAGAIN is an answer: VFIO's reset gives it while the kernel is taking the device away, and for ever.
+/// `argument` is a pointer to a structure or a number.
+template <class Argument>
+[[nodiscard]] result<int> ioctl_once(borrowed_fd fd, unsigned long request, Argument argument,
+                                     const char* name) noexcept {
+  const int answer = retry<false>([&] { return ::ioctl(fd.get(), request, argument); });
   if (answer < 0) {
     return fail_errno(name);
   }

@@ -38,7 +38,8 @@ enum class remove_outcome : std::uint8_t {
 
 /// A node for one callback, owned by the caller, queued on at most one fence at a time. Neither copied nor moved.
 /// The destructor removes the node; where the callback runs in another thread at that moment, it waits for the end.
-/// Inside the callback itself the node may be destroyed, or queued on another fence.
+/// A derived class whose callback uses members of its own calls retire() in its destructor: those members are gone when
+/// this destructor runs. Inside the callback itself the node may be destroyed, or queued on another fence.
 class fence_callback : public boost::intrusive::list_base_hook<> {
  public:
   /// Called in the signaling thread, without any lock held. It must not block. Whatever else it needs, the fence
@@ -50,7 +51,11 @@ class fence_callback : public boost::intrusive::list_base_hook<> {
   fence_callback& operator=(const fence_callback&) = delete;
   fence_callback(fence_callback&&) = delete;
   fence_callback& operator=(fence_callback&&) = delete;
-  ~fence_callback();
+  ~fence_callback() { retire(); }
+
+  /// Takes the node off whatever fence it is queued on, and waits where it runs in another thread; afterwards it does
+  /// not run. Inside the callback itself it only says that the node is about to go.
+  void retire() noexcept;
 
  private:
   friend class fence;

@@ -48,24 +48,29 @@ class fence_context {
   /// After this long without completion a fence counts as hung.
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
 
+  /// The sequence number of the next fence; each is given once.
+  [[nodiscard]] std::uint64_t next_seqno() noexcept { return next_seqno_.fetch_add(1); }
+
   /// A pending fence with the next sequence number, on the heap. `ops` and `source` as in fence's constructor.
   /// Errors: out_of_memory.
   [[nodiscard]] result<fence_ptr> create(const fence_ops* ops = nullptr, void* source = nullptr) noexcept {
-    auto* made = new (std::nothrow) fence(id_, next_seqno_.fetch_add(1), name_, ops, source);
+    auto* made = new (std::nothrow) fence(*this, ops, source);
     if (made == nullptr) {
       return fail(errc::out_of_memory, "fence_context::create");
+    }
+    if (made->release_ == nullptr) {
+      made->release_ = &fence::delete_from_heap;
     }
     return fence_ptr::adopt(made);
   }
 
-  /// Recovery: completes every pending fence of the range with this errno, oldest first. The range is the driver's
-  /// own record of what is in flight; its elements dereference to fence.
-  /// Returns how many were still pending.
+  /// Recovery: fails every pending fence of the range, in its order. The range is the driver's own record of what is in
+  /// flight, oldest first; its elements dereference to fence. Returns how many were still pending.
   template <class Range>
-  static std::size_t fail_all(Range&& pending, int sys_errno) noexcept {
+  static std::size_t fail_all(Range&& pending, errc why) noexcept {
     std::size_t failed = 0;
     for (auto&& each : pending) {
-      failed += (*each).fail(sys_errno) ? 1U : 0U;
+      failed += (*each).fail(why) ? 1U : 0U;
     }
     return failed;
   }
@@ -76,5 +81,13 @@ class fence_context {
   std::chrono::nanoseconds timeout_;
   std::atomic<std::uint64_t> next_seqno_{1};
 };
+
+inline fence::fence(fence_context& context, const fence_ops* ops, void* source) noexcept
+    : ops_(ops != nullptr ? ops : &no_ops),
+      release_(ops_->release),
+      source_(source),
+      name_(context.name()),
+      context_(context.id()),
+      seqno_(context.next_seqno()) {}
 
 }  // namespace paddock

@@ -20,17 +20,19 @@
 namespace paddock {
 
 class fence;
+class fence_context;
 
 /// What a source of fences may add. Every entry may be null.
 struct fence_ops {
-  /// Called once, on the first interest (a wait or a callback), before that interest is recorded. Returns false when
-  /// the work is already done: the fence is then signaled at once.
+  /// Called once, by the first who is interested (a wait or a callback), before that interest is recorded; others may
+  /// record theirs meanwhile. Returns false when the work is already done: the fence is then signaled at once.
   bool (*enable_signaling)(fence&) noexcept = nullptr;
   /// Asks the source. Returns true when the work is done; may also signal the fence itself.
   bool (*poll)(fence&) noexcept = nullptr;
-  /// A waiter would like completion by then. A hint; only ever called with an earlier deadline than before.
+  /// A waiter would like completion by then. A hint; calls may overlap, and the earliest is the one to keep.
   void (*set_deadline)(fence&, deadline) noexcept = nullptr;
-  /// The last reference is gone. Null: `delete`.
+  /// The last reference is gone. Null: nothing is done, unless fence_context::create() made the fence, which is then
+  /// deleted.
   void (*release)(fence&) noexcept = nullptr;
 };
 
@@ -38,11 +40,10 @@ struct fence_ops {
 /// Thread-safety: everything from any thread, and from inside callbacks. Not async-signal-safe.
 class fence {
  public:
-  /// Made by fence_context::create(), or as a base of the driver's own job structure.
-  /// Requires: `ops` and `name` outlive the fence. `source` is the driver's, given back by source().
-  fence(std::uint64_t context, std::uint64_t seqno, const char* name, const fence_ops* ops = nullptr,
-        void* source = nullptr) noexcept
-      : ops_(ops != nullptr ? ops : &no_ops), source_(source), name_(name), context_(context), seqno_(seqno) {}
+  /// The next fence of a context, as a base or member of the driver's own job structure; on the heap alone it is made
+  /// by fence_context::create(). It has one reference, which is the caller's. Requires: `ops` outlives the fence.
+  /// `source` is the driver's, given back by source().
+  explicit fence(fence_context& context, const fence_ops* ops = nullptr, void* source = nullptr) noexcept;
   fence(const fence&) = delete;
   fence& operator=(const fence&) = delete;
   fence(fence&&) = delete;
@@ -65,8 +66,10 @@ class fence {
 
   /// Completes without error. Returns whether this call was the one; false: it was complete already.
   bool signal() noexcept { return complete(0); }
-  /// Completes with an error. Requires: sys_errno in [1, 4095].
-  bool fail(int sys_errno) noexcept { return complete(sys_errno); }
+  /// Completes with an error: the errno whose general meaning the code is. Returns as signal().
+  bool fail(errc why) noexcept { return complete(detail::errno_from_errc(why)); }
+  /// Completes with the errno that a kernel interface gave; one outside [1, 4095] becomes EIO. Returns as signal().
+  bool fail(int sys_errno) noexcept { return complete(sys_errno >= 1 && sys_errno <= 4095 ? sys_errno : EIO); }
 
   /// 0 while pending and after success, else the errno given to fail(); EDEADLK when the fence was abandoned.
   [[nodiscard]] int sys_errno() const noexcept { return is_signaled() ? sys_errno_ : 0; }
@@ -114,7 +117,7 @@ class fence {
 
  private:
   friend class fence_callback;
-  friend class fence_ptr;
+  friend class fence_context;
 
   static constexpr std::uint32_t sleeper_bit = 1;
   static constexpr std::uint32_t complete_bit = 2;
@@ -132,6 +135,7 @@ class fence {
     return current;
   }
 
+  static void delete_from_heap(fence& f) noexcept { delete &f; }
   bool complete(int sys_errno) noexcept;
   void run_callbacks() noexcept;
   static void run_one(fence_callback& node, const fence_outcome& outcome, const bool& left) noexcept;
@@ -146,6 +150,7 @@ class fence {
   monotonic_clock::time_point timestamp_{};
   fence* next_completed_{nullptr};
   const fence_ops* ops_;
+  void (*release_)(fence&) noexcept;
   void* source_;
   const char* name_;
   std::uint64_t context_;
@@ -336,10 +341,8 @@ inline void fence::put() noexcept {
     complete(EDEADLK);
     return;
   }
-  if (ops_->release != nullptr) {
-    ops_->release(*this);
-  } else {
-    delete this;
+  if (release_ != nullptr) {
+    release_(*this);
   }
 }
 
@@ -357,13 +360,16 @@ inline bool fence::sleep_until(deadline until) noexcept {
   }
 }
 
-inline fence_callback::~fence_callback() {
+inline void fence_callback::retire() noexcept {
   if (runs_here()) {
     *left_ = true;
+    runner_.store({});  // A second call finds nothing that runs here.
+    state_.store(idle);
     return;
   }
-  if (fence* owner = fence_.load(); owner != nullptr && state_.load() != idle) {
-    owner->remove_callback(*this);
+  // Again and again: a callback that runs elsewhere may queue the node on another fence before it returns.
+  while (state_.load() != idle) {
+    fence_.load()->remove_callback(*this);
   }
 }
 

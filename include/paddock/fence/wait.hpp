@@ -30,6 +30,9 @@ inline void spin(const fence& f, deadline until, std::uint64_t rounds) noexcept 
 class eventfd_callback final : public fence_callback {
  public:
   explicit eventfd_callback(borrowed_fd fd) noexcept : fence_callback(&run), fd_(fd) {}
+  eventfd_callback(const eventfd_callback&) = delete;
+  eventfd_callback& operator=(const eventfd_callback&) = delete;
+  ~eventfd_callback() { retire(); }
 
  private:
   static void run(fence_callback& node, const fence_outcome&) noexcept {

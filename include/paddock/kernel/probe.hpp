@@ -125,8 +125,9 @@ inline probe_answer probe(feature f, const dma_buf_operations& buffer) {
       return detail::read_refusal(
           detail::ioctl(buffer.fd(), uapi::dma_buf_ioctl_sync, &no_direction, "DMA_BUF_IOCTL_SYNC"), EINVAL);
     case feature::dma_buf_name:
-      return detail::read_refusal(detail::ioctl(buffer.fd(), uapi::dma_buf_set_name_b, 0UL, "DMA_BUF_SET_NAME_B"),
-                                  EFAULT);
+      return detail::read_refusal(
+          detail::ioctl(buffer.fd(), uapi::dma_buf_set_name_b, static_cast<void*>(nullptr), "DMA_BUF_SET_NAME_B"),
+          EFAULT);
     case feature::export_sync_file:
       return detail::read_refusal(detail::ioctl(buffer.fd(), uapi::dma_buf_ioctl_export_sync_file, &no_access,
                                                 "DMA_BUF_IOCTL_EXPORT_SYNC_FILE"),

@@ -51,6 +51,19 @@ inline void append_memory_resources(const std::filesystem::path& device, std::ve
   }
 }
 
+/// What the functions on a host bridge's root bus decode and forward. `bridge` is its folder in sysfs.
+[[nodiscard]] inline std::vector<address_window> root_bus_windows(const std::filesystem::path& bridge) {
+  std::vector<address_window> windows;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator entry(bridge, ignored), end; !ignored && entry != end;
+       entry.increment(ignored)) {
+    if (address::parse(entry->path().filename().string())) {
+      append_memory_resources(entry->path(), windows);
+    }
+  }
+  return windows;
+}
+
 }  // namespace detail
 
 /// The memory windows of the host bridge above `client`: what the functions on its root bus decode and forward.
@@ -72,10 +85,20 @@ inline void append_memory_resources(const std::filesystem::path& device, std::ve
   if (!bridge.has_relative_path()) {
     return fail(errc::not_found, "PCI host bridge in sysfs");
   }
+  return detail::root_bus_windows(bridge);
+}
+
+/// The memory windows of every host bridge of the machine, in no particular order.
+/// Kernel: the folders devices/pciDDDD:BB.
+[[nodiscard]] inline std::vector<address_window> all_host_bridge_windows(const std::filesystem::path& sysfs = "/sys") {
+  namespace fs = std::filesystem;
   std::vector<address_window> windows;
-  for (fs::directory_iterator entry(bridge, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
-    if (address::parse(entry->path().filename().string())) {
-      detail::append_memory_resources(entry->path(), windows);
+  std::error_code ignored;
+  for (fs::directory_iterator entry(sysfs / "devices", ignored), end; !ignored && entry != end;
+       entry.increment(ignored)) {
+    if (entry->path().filename().string().rfind("pci", 0) == 0) {
+      const auto found = detail::root_bus_windows(entry->path());
+      windows.insert(windows.end(), found.begin(), found.end());
     }
   }
   return windows;

@@ -31,7 +31,7 @@ class bar {
 
   /// The registers or memory in [offset, offset + length).
   /// Errors: out_of_range; not_mappable where a hole is in between: device::read_region() reaches those bytes.
-  [[nodiscard]] result<mmio_span> mmio(std::uint64_t offset, std::uint64_t length) const noexcept {
+  [[nodiscard]] result<mmio_span> mmio(std::uint64_t offset, std::uint64_t length) const& noexcept {
     if (!range_fits(offset, length, size())) {
       return fail(errc::out_of_range, "bar::mmio");
     }
@@ -41,7 +41,10 @@ class bar {
     return mmio_span(window_->base() + offset, static_cast<std::size_t>(length));
   }
   /// The whole BAR. Errors: not_mappable.
-  [[nodiscard]] result<mmio_span> mmio() const noexcept { return mmio(0, size()); }
+  [[nodiscard]] result<mmio_span> mmio() const& noexcept { return mmio(0, size()); }
+  /// A bar that ends with the expression would leave the span without memory.
+  result<mmio_span> mmio(std::uint64_t offset, std::uint64_t length) const&& = delete;
+  result<mmio_span> mmio() const&& = delete;
 
   /// A part of the BAR for other devices to map, see ioas::map(). Whole pages, as every IOMMU demands.
   /// Errors: out_of_range, misaligned, invalid_argument (length 0).

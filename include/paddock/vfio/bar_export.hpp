@@ -28,7 +28,7 @@ namespace paddock::vfio {
   uapi::vfio_device_feature_header question;
   question.flags = uapi::vfio_device_feature_probe | uapi::vfio_device_feature_get | uapi::vfio_device_feature_dma_buf;
   const auto asked = exporter.state()->with_fd([&](borrowed_fd fd) {
-    return paddock::detail::ioctl(fd, uapi::vfio_device_feature, &question, "VFIO_DEVICE_FEATURE");
+    return paddock::detail::ioctl_once(fd, uapi::vfio_device_feature, &question, "VFIO_DEVICE_FEATURE");
   });
   if (asked) {
     return {kernel::answer::yes, {}};
@@ -68,7 +68,7 @@ namespace paddock::vfio {
   request.body.nr_ranges = 1;
   request.range = {offset, length};
   PADDOCK_TRY(const int raw, exporter.state()->with_fd([&](borrowed_fd fd) {
-    return paddock::detail::ioctl(fd, uapi::vfio_device_feature, &request, "VFIO_DEVICE_FEATURE");
+    return paddock::detail::ioctl_once(fd, uapi::vfio_device_feature, &request, "VFIO_DEVICE_FEATURE");
   }));
   return kernel::dma_buf_fd::adopt(unique_fd::adopt(raw));
 }

@@ -33,9 +33,10 @@ class bar_window {
     }
   }
 
-  /// Reserves addresses for the region and maps what can be mapped. `device` is used for this call only: the kernel's
-  /// mapping holds the file by itself until it is replaced or unmapped.
-  [[nodiscard]] static result<std::shared_ptr<bar_window>> create(borrowed_fd device, const region& info) {
+  /// Reserves addresses for the region and maps what can be mapped; poisoned when the device's memory does not answer
+  /// now. `device` is used for this call only: the kernel's mapping holds the file by itself until it is replaced.
+  [[nodiscard]] static result<std::shared_ptr<bar_window>> create(borrowed_fd device, const region& info,
+                                                                  bool answers = true) {
     const std::size_t size = paddock::detail::round_up_to_page(static_cast<std::size_t>(info.size));
     void* base = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
@@ -43,7 +44,11 @@ class bar_window {
     }
     // make_shared cannot reach the private constructor.
     std::shared_ptr<bar_window> window(new bar_window(static_cast<std::byte*>(base), size, info));
-    PADDOCK_TRY_VOID(window->restore(device));
+    if (answers) {
+      PADDOCK_TRY_VOID(window->restore(device));
+    } else {
+      window->poison();
+    }
     return window;
   }
 
@@ -61,32 +66,34 @@ class bar_window {
     return false;
   }
 
-  /// Replaces the device's memory by pages of ones, which is what a device that is gone reads as. Where the kernel
-  /// would raise SIGBUS, a thread in the middle of an access now reads ones, and its writes go nowhere. Also drops the
-  /// mapping's hold on the device file.
+  /// Replaces the device's memory by pages of ones, which is what a device that is gone reads as; of a larger window
+  /// the first GiB, and zeroes behind it. Where the kernel would raise SIGBUS, a thread in the middle of an access now
+  /// reads on, and its writes go nowhere. Also drops the mapping's hold on the device file, in any case.
   void poison() noexcept {
     live_ = false;
+    // One mapping over all of it needs no more than the process has already, so it does not fail for want of mappings.
+    if (::mmap(base_, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) ==
+        MAP_FAILED) {
+      report_lost_error(last_error("mmap(poison)"));
+      return;
+    }
     const std::size_t pattern_size = size_ < max_pattern ? size_ : max_pattern;
     const unique_fd pattern = unique_fd::adopt(::memfd_create("paddock-poison", MFD_CLOEXEC));
-    bool filled = pattern.valid() && ::ftruncate(pattern.get(), static_cast<off_t>(pattern_size)) == 0;
-    if (filled) {
-      void* view = ::mmap(nullptr, pattern_size, PROT_READ | PROT_WRITE, MAP_SHARED, pattern.get(), 0);
-      filled = view != MAP_FAILED;
-      if (filled) {
-        std::memset(view, 0xff, pattern_size);
-        ::munmap(view, pattern_size);
-      }
+    if (!pattern.valid() || ::ftruncate(pattern.get(), static_cast<off_t>(pattern_size)) != 0) {
+      return;  // Zeroes are the second best.
     }
-    for (std::size_t offset = 0; filled && offset < size_; offset += pattern_size) {
+    void* view = ::mmap(nullptr, pattern_size, PROT_READ | PROT_WRITE, MAP_SHARED, pattern.get(), 0);
+    if (view == MAP_FAILED) {
+      return;
+    }
+    std::memset(view, 0xff, pattern_size);
+    ::munmap(view, pattern_size);
+    for (std::size_t offset = 0; offset < size_ && offset < max_poisoned; offset += pattern_size) {
       const std::size_t rest = size_ - offset < pattern_size ? size_ - offset : pattern_size;
-      filled = ::mmap(base_ + offset, rest, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-                      pattern.get(), 0) != MAP_FAILED;
-    }
-    if (!filled) {
-      // Zeroes without any file are the second best; the device must be let go of in any case.
-      report_lost_error(last_error("poison BAR window"));
-      static_cast<void>(
-          ::mmap(base_, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0));
+      if (::mmap(base_ + offset, rest, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, pattern.get(),
+                 0) == MAP_FAILED) {
+        return;
+      }
     }
   }
 
@@ -105,8 +112,9 @@ class bar_window {
   }
 
  private:
-  // Large enough that a BAR of gigabytes takes few mappings, small enough to fill in no time.
+  // Small enough to fill in no time; each piece is a mapping, of which a process has 65530.
   static constexpr std::size_t max_pattern = std::size_t{2} << 20U;
+  static constexpr std::size_t max_poisoned = std::size_t{1} << 30U;
 
   bar_window(std::byte* base, std::size_t size, region info) noexcept
       : base_(base), size_(size), info_(std::move(info)) {}

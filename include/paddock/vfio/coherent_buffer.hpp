@@ -55,13 +55,14 @@ class [[nodiscard]] coherent_buffer {
   coherent_buffer& operator=(const coherent_buffer&) = delete;
   ~coherent_buffer() { release(); }
 
-  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return memory_; }
+  [[nodiscard]] std::span<std::byte> bytes() const& noexcept { return memory_; }
+  std::span<std::byte> bytes() const&& = delete;  ///< The buffer would be gone before the span.
   [[nodiscard]] std::size_t size() const noexcept { return memory_.size(); }
   /// The device's address of byte `offset`: an addition. Requires: offset < size().
   [[nodiscard]] paddock::iova iova(std::uint64_t offset = 0) const noexcept { return mapping_.iova(offset); }
   /// Byte `offset` as an object that the device shares. Requires: room and alignment for a T.
   template <class T>
-  [[nodiscard]] T* at(std::size_t offset) const noexcept {
+  [[nodiscard]] T* at(std::size_t offset) const& noexcept {
     return reinterpret_cast<T*>(memory_.data() + offset);
   }
 

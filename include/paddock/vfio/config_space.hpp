@@ -3,6 +3,7 @@
 /// What a write to config space does to a device's storage, decided before it is made.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -42,6 +43,11 @@ inline constexpr std::uint16_t msix_table = 4;
 }  // namespace pci_regs
 
 namespace detail {
+
+/// What one access to config space carries.
+template <class Integer>
+concept config_value =
+    std::same_as<Integer, std::uint8_t> || std::same_as<Integer, std::uint16_t> || std::same_as<Integer, std::uint32_t>;
 
 /// Config space through the device FD. Reads and writes little-endian values of 1, 2 or 4 bytes.
 /// Thread-safety: single accesses only; the device serialises read-modify-write.

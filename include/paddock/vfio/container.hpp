@@ -4,11 +4,11 @@
 #pragma once
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -82,7 +82,7 @@ template <class Head>
     answer.assign(needed, std::byte{0});
     head.argsz = needed;
     std::memcpy(answer.data(), &head, sizeof head);
-    PADDOCK_TRY_VOID(paddock::detail::ioctl(fd, request, answer.data(), name));
+    PADDOCK_TRY_VOID(paddock::detail::ioctl_once(fd, request, answer.data(), name));
     std::memcpy(&needed, answer.data(), sizeof needed);  // argsz comes first in every VFIO structure.
   } while (needed > answer.size());
   return answer;
@@ -100,15 +100,26 @@ class type1_space final : public address_space {
     request.vaddr = reinterpret_cast<std::uintptr_t>(memory);
     request.iova = at.value();
     request.size = size;
-    PADDOCK_TRY_VOID(paddock::detail::ioctl(fd_, uapi::vfio_iommu_map_dma, &request, "VFIO_IOMMU_MAP_DMA"));
+    PADDOCK_TRY_VOID(paddock::detail::ioctl_once(fd_, uapi::vfio_iommu_map_dma, &request, "VFIO_IOMMU_MAP_DMA"));
     return {};
   }
 
   [[nodiscard]] result<void> unmap_pages(iova at, std::uint64_t size) noexcept override {
+    if (::getpid() != owner_) {
+      return {};  // A forked child shares the container's file: the parent's DMA is not its to end.
+    }
     uapi::vfio_iommu_type1_dma_unmap request;
     request.iova = at.value();
     request.size = size;
-    PADDOCK_TRY_VOID(paddock::detail::ioctl(fd_, uapi::vfio_iommu_unmap_dma, &request, "VFIO_IOMMU_UNMAP_DMA"));
+    const auto unmapped =
+        paddock::detail::ioctl_once(fd_, uapi::vfio_iommu_unmap_dma, &request, "VFIO_IOMMU_UNMAP_DMA");
+    if (!unmapped && unmapped.error().sys_errno == EINVAL && !has_iommu()) {
+      return {};  // The last group was unplugged, and the IOMMU's table went with it.
+    }
+    PADDOCK_TRY_VOID(unmapped);
+    if (request.size != size) {
+      return fail(errc::unexpected, "VFIO_IOMMU_UNMAP_DMA: not all of the range was mapped");
+    }
     return {};
   }
 
@@ -120,20 +131,23 @@ class type1_space final : public address_space {
     return *info.available;
   }
 
-  /// Attaches a group once and keeps it for as long as the space lives. The returned group is the space's own.
-  [[nodiscard]] result<group*> attach(int number) {
+  /// Attaches a group once and keeps it for as long as the space lives, or until its last device is unplugged: a device
+  /// that is plugged in again gets a new group, which may have the old one's number.
+  [[nodiscard]] result<std::shared_ptr<group>> attach(int number) {
     const std::lock_guard guard(groups_mutex_);
-    for (group& known : groups_) {
-      if (known.number() == number) {
-        return &known;
+    forget_dead_groups();
+    for (const auto& known : groups_) {
+      if (known->number() == number) {
+        return known;
       }
     }
     PADDOCK_TRY(auto opened, group::open(number));
     int container = fd_.get();
-    PADDOCK_TRY_VOID(
-        paddock::detail::ioctl(opened.fd(), uapi::vfio_group_set_container, &container, "VFIO_GROUP_SET_CONTAINER"));
+    PADDOCK_TRY_VOID(paddock::detail::ioctl_once(opened.fd(), uapi::vfio_group_set_container, &container,
+                                                 "VFIO_GROUP_SET_CONTAINER"));
     if (groups_.empty()) {
-      PADDOCK_TRY_VOID(paddock::detail::ioctl(fd_, uapi::vfio_set_iommu, uapi::vfio_type1v2_iommu, "VFIO_SET_IOMMU"));
+      PADDOCK_TRY_VOID(
+          paddock::detail::ioctl_once(fd_, uapi::vfio_set_iommu, uapi::vfio_type1v2_iommu, "VFIO_SET_IOMMU"));
     }
     PADDOCK_TRY(auto info, ask());
     {
@@ -141,21 +155,28 @@ class type1_space final : public address_space {
       allocator.set_usable(info.usable);
       page_size = info.page_size;
     }
-    groups_.push_back(std::move(opened));
-    return &groups_.back();
+    groups_.push_back(std::make_shared<group>(std::move(opened)));
+    return groups_.back();
   }
 
-  /// The FDs of all attached groups, as hot reset wants them. The list is valid while the space lives.
-  [[nodiscard]] std::vector<std::pair<int, borrowed_fd>> groups() {
+  /// All attached groups, as hot reset wants them.
+  [[nodiscard]] std::vector<std::shared_ptr<group>> groups() {
     const std::lock_guard guard(groups_mutex_);
-    std::vector<std::pair<int, borrowed_fd>> all;
-    for (const group& each : groups_) {
-      all.emplace_back(each.number(), each.fd());
-    }
-    return all;
+    forget_dead_groups();
+    return groups_;
   }
 
  private:
+  /// Requires: groups_mutex_ is held.
+  void forget_dead_groups() noexcept {
+    std::erase_if(groups_, [](const auto& each) { return !each->in_container(); });
+  }
+  /// False when no group is left; the kernel has then dropped every mapping.
+  [[nodiscard]] bool has_iommu() noexcept {
+    const std::lock_guard guard(groups_mutex_);
+    forget_dead_groups();
+    return !groups_.empty();
+  }
   [[nodiscard]] result<type1_info> ask() {
     PADDOCK_TRY(const auto answer,
                 complete_answer(fd_, uapi::vfio_iommu_get_info, uapi::vfio_iommu_type1_info{}, "VFIO_IOMMU_GET_INFO"));
@@ -163,8 +184,9 @@ class type1_space final : public address_space {
   }
 
   unique_fd fd_;
+  pid_t owner_{::getpid()};
   std::mutex groups_mutex_;
-  std::list<group> groups_;  ///< A list, so that the groups stay where they are.
+  std::vector<std::shared_ptr<group>> groups_;
 };
 
 }  // namespace detail
@@ -183,12 +205,12 @@ class container : public ioas {
                  : fail(error{errc::unsupported_by_kernel, fd.error().sys_errno, fd.error().where});
     }
     PADDOCK_TRY(const int version,
-                paddock::detail::ioctl(*fd, uapi::vfio_get_api_version, 0UL, "VFIO_GET_API_VERSION"));
+                paddock::detail::ioctl_once(*fd, uapi::vfio_get_api_version, 0UL, "VFIO_GET_API_VERSION"));
     if (version != uapi::vfio_api_version) {
       return fail(errc::unsupported_by_kernel, "VFIO_GET_API_VERSION");
     }
-    PADDOCK_TRY(const int type1, paddock::detail::ioctl(*fd, uapi::vfio_check_extension, uapi::vfio_type1v2_iommu,
-                                                        "VFIO_CHECK_EXTENSION"));
+    PADDOCK_TRY(const int type1, paddock::detail::ioctl_once(*fd, uapi::vfio_check_extension, uapi::vfio_type1v2_iommu,
+                                                             "VFIO_CHECK_EXTENSION"));
     if (type1 == 0) {
       return fail(errc::unsupported_by_platform, "VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU)");
     }
@@ -196,21 +218,27 @@ class container : public ioas {
   }
 
   /// For vfio::device: attaches the device's group and keeps IOVAs out of its host bridge's memory windows.
-  /// Returns the group, which lives as long as the container does.
-  [[nodiscard]] result<group*> attach_group_of(const pci::address& device) {
+  [[nodiscard]] result<std::shared_ptr<group>> attach_group_of(const pci::address& device) {
     PADDOCK_TRY(const int number, group_of(device));
-    PADDOCK_TRY(group * attached, type1().attach(number));
-    PADDOCK_TRY(const auto windows, pci::host_bridge_windows(device));
-    for (const pci::address_window& window : windows) {
+    PADDOCK_TRY(auto attached, type1().attach(number));
+    PADDOCK_TRY_VOID(pci::host_bridge_windows(device));
+    // Those of all host bridges, at once: a device that joins later must not find its windows in use.
+    for (const pci::address_window& window : pci::all_host_bridge_windows()) {
       exclude({iova(window.first), iova(window.last)});
     }
     return attached;
   }
-  [[nodiscard]] std::vector<std::pair<int, borrowed_fd>> groups() { return type1().groups(); }
+  [[nodiscard]] std::vector<std::shared_ptr<group>> groups() { return type1().groups(); }
   /// The devices of this container that are open, by those who are to be told: a hot reset concerns several.
-  void remember(const pci::address& device, const std::shared_ptr<revocation_list>& listeners) {
+  /// Errors: busy (the device is open already, in this container).
+  [[nodiscard]] result<void> remember(const pci::address& device, const std::shared_ptr<revocation_list>& listeners) {
     const std::lock_guard guard(space()->mutex);
-    space()->devices[device] = listeners;
+    auto& known = space()->devices[device];
+    if (const auto open = known.lock(); open && !open->closed()) {
+      return fail(errc::busy, "device::open: the device is open already");
+    }
+    known = listeners;
+    return {};
   }
   [[nodiscard]] std::shared_ptr<revocation_list> listeners_of(const pci::address& device) {
     const std::lock_guard guard(space()->mutex);

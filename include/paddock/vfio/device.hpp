@@ -11,6 +11,8 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -33,12 +35,13 @@ namespace paddock::vfio {
 /// Movable; closes the device when destroyed. Mappings of its BARs in any address space of this process are revoked
 /// before the storage goes away, whoever asked for it.
 /// Thread-safety: any thread. A revocation waits for maps of this device's BARs that are under way, and they for it.
+/// A forked child may drop what it inherited, and takes nothing away from its parent; it must not use it.
 class [[nodiscard]] device {
  public:
   /// Opens a device that is bound to vfio-pci, with memory decoding on and bus mastering off, and attaches its group to
   /// the container.
-  /// Errors: not_found, unsupported_by_platform (no IOMMU), not_bound, not_viable, busy, permission; diagnose.hpp turns
-  /// each into what to do about it.
+  /// Errors: not_found, unsupported_by_platform (no IOMMU), not_bound, not_viable, busy (somebody else has the group,
+  /// or the device is open already), permission; diagnose.hpp turns each into what to do about it.
   [[nodiscard]] static result<device> open(container space, const pci::address& address);
 
   device(device&&) noexcept = default;
@@ -62,7 +65,9 @@ class [[nodiscard]] device {
   [[nodiscard]] bool supports_reset() const noexcept { return state_->reset_supported; }
 
   /// Maps a BAR into this process; a BAR that is mapped already is shared.
-  /// Errors: not_found (no such BAR), not_mappable (an I/O BAR, or smaller than a page), no_device, out_of_memory.
+  /// A BAR smaller than a page is mapped where the kernel gives it a page of its own. While memory decoding is off the
+  /// window reads ones.
+  /// Errors: not_found (no such BAR), not_mappable (an I/O BAR, or one that shares its page), no_device, out_of_memory.
   [[nodiscard]] result<bar> map_bar(bar_index index);
 
   /// Reads or writes a region through the FD: what the CPU cannot map, and small BARs.
@@ -71,23 +76,29 @@ class [[nodiscard]] device {
   [[nodiscard]] result<void> write_region(std::uint32_t index, std::uint64_t offset, std::span<const std::byte> from);
 
   /// A little-endian value of 8, 16 or 32 bits from config space.
-  template <class Integer>
+  template <detail::config_value Integer>
   [[nodiscard]] result<Integer> read_config(std::uint16_t offset) const {
-    return state_->with_fd([&](borrowed_fd fd) { return config(fd).template read<Integer>(offset); });
+    return state_->with_fd([&](borrowed_fd fd) { return state_->config(fd).template read<Integer>(offset); });
   }
   /// The one way into config space. A write that takes the storage away revokes first; one that brings it back
   /// restores the CPU's windows (DMA mappings are made anew by those who want them).
-  template <class Integer>
-  [[nodiscard]] result<void> write_config(std::uint16_t offset, Integer value);
+  /// The width is named, `write_config<std::uint16_t>(offset, value)`: one that followed from the value's type would
+  /// too easily be that of an int.
+  template <detail::config_value Integer>
+  [[nodiscard]] result<void> write_config(std::uint16_t offset, std::type_identity_t<Integer> value);
 
   /// PCI_COMMAND.MASTER: may the device issue DMA and message interrupts.
   [[nodiscard]] result<void> set_bus_master(bool on) { return change_command(pci_regs::command_bus_master, on); }
   /// PCI_COMMAND.MEMORY: does the device answer to its BARs. Switching it off revokes.
   [[nodiscard]] result<void> set_memory_enabled(bool on) { return change_command(pci_regs::command_memory, on); }
 
-  /// Function reset. Revokes first. Errors: unsupported_by_device (and then nothing was revoked), no_device.
+  /// Function reset. Revokes first. Errors: unsupported_by_device (and then nothing was revoked), busy (the kernel is
+  /// taking the device away: answer its request by remove()), no_device.
   /// Kernel: VFIO_DEVICE_RESET.
-  [[nodiscard]] result<void> reset();
+  [[nodiscard]] result<void> reset() {
+    const auto state = state_;  // The driver may destroy this object when it is told.
+    return state->reset();
+  }
   /// Resets the bus, and so every device on it. Revokes on those of this container first.
   /// Errors: unsupported_by_device; busy when a device of the set belongs to a group that is not in this container.
   /// Kernel: VFIO_DEVICE_PCI_HOT_RESET.
@@ -101,7 +112,8 @@ class [[nodiscard]] device {
 
   /// The driver asks to be told before the storage goes away, ahead of those who map it: it quiesces its queues and
   /// fails what is pending. Told once; join again afterwards. Leaves with leave().
-  void join(revocable& driver) { state_->listeners->join_first(driver); }
+  /// Errors: no_device (it is closed).
+  [[nodiscard]] result<void> join(revocable& driver) { return state_->listeners->join_first(driver); }
   void leave(revocable& driver) noexcept { state_->listeners->leave(driver); }
 
   /// The answer to irq_kind::request: revokes, lets go of the BARs and closes, so that the kernel's removal goes on.
@@ -116,32 +128,29 @@ class [[nodiscard]] device {
   device(container space, std::shared_ptr<detail::device_state> state) noexcept
       : space_(std::move(space)), state_(std::move(state)) {}
 
-  [[nodiscard]] detail::config_space config(borrowed_fd fd) const noexcept {
-    return {fd, state_->regions[uapi::vfio_pci_config_region_index]};
-  }
-  /// The registers that decide whether the BARs answer.
-  struct decode_state {
-    std::uint16_t command{0};
-    std::uint16_t power{0};
-  };
-  [[nodiscard]] result<decode_state> read_decode_state() const;
   [[nodiscard]] result<void> learn();
   [[nodiscard]] result<void> change_command(std::uint16_t bit, bool on);
   [[nodiscard]] result<const region*> find_region(std::uint32_t index, std::uint64_t offset, std::size_t size) const;
-  void shut(revoke_reason reason) noexcept;
+  void shut(revoke_reason reason) noexcept {
+    if (const auto state = state_) {
+      state->shut(reason);
+    }
+  }
 
   container space_;
   std::shared_ptr<detail::device_state> state_;
 };
 
 inline result<device> device::open(container space, const pci::address& address) {
-  PADDOCK_TRY(group* const attached, space.attach_group_of(address));
+  PADDOCK_TRY(const auto attached, space.attach_group_of(address));
+  auto state = std::make_shared<detail::device_state>(address, unique_fd{});
+  PADDOCK_TRY_VOID(space.remember(address, state->listeners));
   const std::string name = to_string(address);
-  PADDOCK_TRY(const int raw, paddock::detail::ioctl(attached->fd(), uapi::vfio_group_get_device_fd, name.c_str(),
-                                                    "VFIO_GROUP_GET_DEVICE_FD"));
-  device opened(std::move(space), std::make_shared<detail::device_state>(address, unique_fd::adopt(raw)));
+  PADDOCK_TRY(const int raw, paddock::detail::ioctl_once(attached->fd(), uapi::vfio_group_get_device_fd, name.c_str(),
+                                                         "VFIO_GROUP_GET_DEVICE_FD"));
+  state->adopt_fd(unique_fd::adopt(raw));
+  device opened(std::move(space), std::move(state));
   PADDOCK_TRY_VOID(opened.learn());
-  opened.space_.remember(address, opened.state_->listeners);
   PADDOCK_TRY_VOID(opened.set_memory_enabled(true));
   PADDOCK_TRY_VOID(opened.set_bus_master(false));
   return opened;
@@ -150,7 +159,7 @@ inline result<device> device::open(container space, const pci::address& address)
 inline result<void> device::learn() {
   return state_->with_fd([&](borrowed_fd fd) -> result<void> {
     uapi::vfio_device_info info;
-    PADDOCK_TRY_VOID(paddock::detail::ioctl(fd, uapi::vfio_device_get_info, &info, "VFIO_DEVICE_GET_INFO"));
+    PADDOCK_TRY_VOID(paddock::detail::ioctl_once(fd, uapi::vfio_device_get_info, &info, "VFIO_DEVICE_GET_INFO"));
     if ((info.flags & uapi::vfio_device_flags_pci) == 0 || info.num_regions <= uapi::vfio_pci_config_region_index) {
       return fail(errc::unsupported_by_device, "VFIO_DEVICE_GET_INFO: not a PCI device");
     }
@@ -171,7 +180,7 @@ inline result<void> device::learn() {
       PADDOCK_TRY(auto parsed, parse_region(*answer));
       state_->regions.push_back(std::move(parsed));
     }
-    const detail::config_space space = config(fd);
+    const detail::config_space space = state_->config(fd);
     PADDOCK_TRY(state_->layout.power, space.find_capability(pci_regs::capability_power));
     PADDOCK_TRY(state_->layout.express, space.find_capability(pci_regs::capability_express));
     PADDOCK_TRY(state_->layout.advanced_features, space.find_capability(pci_regs::capability_advanced_features));
@@ -202,10 +211,11 @@ inline result<bar> device::map_bar(bar_index index) {
     return fail(errc::not_mappable, "device::map_bar");
   }
   const auto no_revocation = state_->listeners->lock();
+  PADDOCK_TRY(const auto decode, state_->read_decode_state());
   return state_->with_fd([&](borrowed_fd fd) -> result<bar> {
     std::shared_ptr<detail::bar_window> window = state_->windows[index.value()].lock();
     if (!window) {
-      PADDOCK_TRY(window, detail::bar_window::create(fd, info));
+      PADDOCK_TRY(window, detail::bar_window::create(fd, info, decode.answers()));
       state_->windows[index.value()] = window;
     }
     return bar(index, state_, std::move(window));
@@ -238,66 +248,35 @@ inline result<void> device::write_region(std::uint32_t index, std::uint64_t offs
   });
 }
 
-template <class Integer>
-result<void> device::write_config(std::uint16_t offset, Integer value) {
-  const auto no_mapping_meanwhile = state_->listeners->lock();
+template <detail::config_value Integer>
+result<void> device::write_config(std::uint16_t offset, std::type_identity_t<Integer> value) {
   std::uint8_t bytes[sizeof(Integer)]{};
   for (std::size_t i = 0; i < sizeof bytes; ++i) {
     bytes[i] = static_cast<std::uint8_t>(value >> (8U * i));
   }
-
-  PADDOCK_TRY(const auto before, read_decode_state());
-  const auto effect =
-      detail::effect_of_write(state_->layout, before.command, before.power, offset, bytes, sizeof bytes);
-  if (effect) {
-    state_->listeners->revoke(*effect);
-    if (*effect != revoke_reason::reset) {
-      state_->poison_windows();
-    }
-  }
-  PADDOCK_TRY_VOID(state_->with_fd([&](borrowed_fd fd) { return config(fd).write(offset, value); }));
-  PADDOCK_TRY(const auto after, read_decode_state());
-  const bool answers =
-      (after.command & pci_regs::command_memory) != 0 && (after.power & pci_regs::power_state_mask) == 0;
-  return answers ? state_->restore_windows() : result<void>{};
-}
-
-inline result<device::decode_state> device::read_decode_state() const {
-  decode_state now;
-  PADDOCK_TRY(now.command, read_config<std::uint16_t>(pci_regs::command));
-  if (const auto power = state_->layout.power) {
-    PADDOCK_TRY(now.power, read_config<std::uint16_t>(static_cast<std::uint16_t>(*power + pci_regs::power_control)));
-  }
-  return now;
+  const auto state = state_;  // The driver may destroy this object when it is told.
+  return state->write_config(offset, bytes, sizeof bytes,
+                             [&](const detail::config_space& space) { return space.write<Integer>(offset, value); });
 }
 
 inline result<void> device::change_command(std::uint16_t bit, bool on) {
-  const auto one_change_at_a_time = state_->listeners->lock();
+  const auto state = state_;
+  const auto one_change_at_a_time = state->listeners->lock();
   PADDOCK_TRY(const auto old_value, read_config<std::uint16_t>(pci_regs::command));
   const auto value = static_cast<std::uint16_t>(on ? old_value | bit : old_value & ~bit);
-  return value == old_value ? result<void>{} : write_config(pci_regs::command, value);
-}
-
-inline result<void> device::reset() {
-  if (!supports_reset()) {
-    return fail(errc::unsupported_by_device, "VFIO_DEVICE_RESET");
-  }
-  const auto no_mapping_meanwhile = state_->listeners->lock();
-  state_->listeners->revoke(revoke_reason::reset);
-  PADDOCK_TRY_VOID(state_->with_fd(
-      [](borrowed_fd fd) { return paddock::detail::ioctl(fd, uapi::vfio_device_reset, 0UL, "VFIO_DEVICE_RESET"); }));
-  return {};
+  return value == old_value ? result<void>{} : write_config<std::uint16_t>(pci_regs::command, value);
 }
 
 inline result<void> device::hot_reset() {
-  PADDOCK_TRY(const auto answer, state_->with_fd([](borrowed_fd fd) -> result<std::vector<std::byte>> {
+  const auto state = state_;  // The driver may destroy this object when it is told.
+  PADDOCK_TRY(const auto answer, state->with_fd([](borrowed_fd fd) -> result<std::vector<std::byte>> {
     // The first answer is ENOSPC with the count; a bus has at most 256 functions.
     std::vector<std::byte> room(sizeof(uapi::vfio_pci_hot_reset_info) + 256 * sizeof(uapi::vfio_pci_dependent_device));
     uapi::vfio_pci_hot_reset_info head;
     head.argsz = static_cast<std::uint32_t>(room.size());
     std::memcpy(room.data(), &head, sizeof head);
-    auto asked = paddock::detail::ioctl(fd, uapi::vfio_device_get_pci_hot_reset_info, room.data(),
-                                        "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO");
+    auto asked = paddock::detail::ioctl_once(fd, uapi::vfio_device_get_pci_hot_reset_info, room.data(),
+                                             "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO");
     if (!asked) {
       return asked.error() == errc::no_device
                  ? fail(error{errc::unsupported_by_device, asked.error().sys_errno, asked.error().where})
@@ -316,12 +295,12 @@ inline result<void> device::hot_reset() {
     affected.push_back({each.segment, each.bus, static_cast<std::uint8_t>(each.devfn >> 3U),
                         static_cast<std::uint8_t>(each.devfn & 7U)});
     const auto ours = std::find_if(groups.begin(), groups.end(),
-                                   [&](const auto& g) { return g.first == static_cast<int>(each.group_id); });
+                                   [&](const auto& g) { return g->number() == static_cast<int>(each.group_id); });
     if (ours == groups.end()) {
       return fail(errc::busy, "VFIO_DEVICE_PCI_HOT_RESET: a device of the set is not ours");
     }
-    if (std::find(descriptors.begin(), descriptors.end(), ours->second.get()) == descriptors.end()) {
-      descriptors.push_back(ours->second.get());
+    if (std::find(descriptors.begin(), descriptors.end(), (*ours)->fd().get()) == descriptors.end()) {
+      descriptors.push_back((*ours)->fd().get());
     }
   }
 
@@ -345,23 +324,14 @@ inline result<void> device::hot_reset() {
   question.count = static_cast<std::uint32_t>(descriptors.size());
   std::memcpy(request.data(), &question, sizeof question);
   std::memcpy(request.data() + sizeof question, descriptors.data(), descriptors.size() * sizeof(std::int32_t));
-  auto done = state_->with_fd([&](borrowed_fd fd) {
-    return paddock::detail::ioctl(fd, uapi::vfio_device_pci_hot_reset, request.data(), "VFIO_DEVICE_PCI_HOT_RESET");
+  auto done = state->with_fd([&](borrowed_fd fd) {
+    return paddock::detail::ioctl_once(fd, uapi::vfio_device_pci_hot_reset, request.data(),
+                                       "VFIO_DEVICE_PCI_HOT_RESET");
   });
   // Unlock before the lists may go.
   locks.clear();
   PADDOCK_TRY_VOID(done);
   return {};
-}
-
-inline void device::shut(revoke_reason reason) noexcept {
-  if (!state_) {
-    return;
-  }
-  const auto no_mapping_meanwhile = state_->listeners->lock();
-  state_->listeners->revoke(reason);
-  state_->poison_windows();
-  state_->close_fd();
 }
 
 }  // namespace paddock::vfio

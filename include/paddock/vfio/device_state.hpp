@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a device, its BARs and its interrupts share: the FD, and what the kernel told when it was opened.
+/// What a device, its BARs and its interrupts share: the FD, what the kernel told when it was opened, and the one place
+/// where the storage is taken away and comes back.
 #pragma once
 
+#include <unistd.h>
+
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -13,17 +17,21 @@
 
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/base/uapi/vfio.hpp>
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/bar_window.hpp>
 #include <paddock/vfio/config_space.hpp>
-#include <paddock/vfio/ioas.hpp>
 #include <paddock/vfio/region.hpp>
 #include <paddock/vfio/revocation.hpp>
 
 namespace paddock::vfio::detail {
 
+/// The eventfds of one enabled interrupt kind.
+using irq_events = std::vector<unique_fd>;
+
 /// Outlives the device object, so that a BAR or an interrupt that is still held finds a closed device, not freed
-/// memory.
+/// memory. The functions that revoke are called through a shared_ptr that the caller holds, since a driver may destroy
+/// its device when it is told.
 class device_state {
  public:
   device_state(pci::address where, unique_fd fd) noexcept : address(where), fd_(std::move(fd)) {}
@@ -38,12 +46,106 @@ class device_state {
     return use(fd_.borrow());
   }
 
-  void close_fd() noexcept {
-    const std::unique_lock guard(fd_mutex_);
-    fd_.reset();
+  /// Before the device is used by anybody else.
+  void adopt_fd(unique_fd fd) noexcept { fd_ = std::move(fd); }
+
+  /// True in a forked child, which shares the FD but must not take anything away from its parent.
+  [[nodiscard]] bool is_foreign_process() const noexcept { return ::getpid() != owner_; }
+
+  [[nodiscard]] config_space config(borrowed_fd fd) const noexcept {
+    return {fd, regions[uapi::vfio_pci_config_region_index]};
   }
 
-  /// The device's memory does not answer from here on. Requires: listeners locked.
+  /// The registers that decide whether the BARs answer.
+  struct decode_state {
+    std::uint16_t command{0};
+    std::uint16_t power{0};
+
+    [[nodiscard]] bool answers() const noexcept {
+      return (command & pci_regs::command_memory) != 0 && (power & pci_regs::power_state_mask) == 0;
+    }
+  };
+  [[nodiscard]] result<decode_state> read_decode_state() {
+    return with_fd([&](borrowed_fd fd) -> result<decode_state> {
+      decode_state now;
+      PADDOCK_TRY(now.command, config(fd).read<std::uint16_t>(pci_regs::command));
+      if (layout.power) {
+        PADDOCK_TRY(now.power, config(fd).read<std::uint16_t>(
+                                   static_cast<std::uint16_t>(*layout.power + pci_regs::power_control)));
+      }
+      return now;
+    });
+  }
+
+  /// The one way into config space: `write` writes `bytes` at `offset`.
+  template <class Write>
+  [[nodiscard]] result<void> write_config(std::uint16_t offset, const std::uint8_t* bytes, std::size_t size,
+                                          Write write) {
+    const auto no_mapping_meanwhile = listeners->lock();
+    PADDOCK_TRY(const auto before, read_decode_state());
+    const auto effect = effect_of_write(layout, before.command, before.power, offset, bytes, size);
+    if (effect) {
+      listeners->revoke(*effect);
+      if (*effect != revoke_reason::reset) {
+        poison_windows();
+      }
+    }
+    PADDOCK_TRY_VOID(with_fd([&](borrowed_fd fd) { return write(config(fd)); }));
+    PADDOCK_TRY(const auto after, read_decode_state());
+    return after.answers() ? restore_windows() : result<void>{};
+  }
+
+  [[nodiscard]] result<void> reset() {
+    if (!reset_supported) {
+      return fail(errc::unsupported_by_device, "VFIO_DEVICE_RESET");
+    }
+    const auto no_mapping_meanwhile = listeners->lock();
+    listeners->revoke(revoke_reason::reset);
+    PADDOCK_TRY_VOID(with_fd([](borrowed_fd fd) {
+      return paddock::detail::ioctl_once(fd, uapi::vfio_device_reset, 0UL, "VFIO_DEVICE_RESET");
+    }));
+    return {};
+  }
+
+  /// Revokes, lets go of the BARs, wakes those who wait for interrupts, and closes.
+  void shut(revoke_reason reason) noexcept {
+    if (is_foreign_process()) {
+      const std::unique_lock guard(fd_mutex_);
+      fd_.reset();
+      return;
+    }
+    const auto no_mapping_meanwhile = listeners->lock();
+    listeners->close();
+    listeners->revoke(reason);
+    poison_windows();
+    {
+      const std::unique_lock guard(fd_mutex_);
+      fd_.reset();
+    }
+    for (const auto& weak : events) {
+      if (const auto held = weak.lock()) {
+        for (const unique_fd& event : *held) {
+          const std::uint64_t one = 1;
+          static_cast<void>(!::write(event.get(), &one, sizeof one));
+        }
+      }
+    }
+  }
+
+  const pci::address address;
+  const std::shared_ptr<revocation_list> listeners = std::make_shared<revocation_list>();
+
+  // Set once while the device is opened.
+  bool reset_supported{false};
+  std::vector<region> regions;
+  config_layout layout;
+
+  // Guarded by the lock of `listeners`.
+  std::array<std::weak_ptr<bar_window>, bar_index::count> windows;  ///< One a BAR, shared by all who map it.
+  std::array<std::weak_ptr<irq_events>, 5> events;                  ///< One an interrupt kind, of whoever enabled it.
+
+ private:
+  /// The device's memory does not answer from here on.
   void poison_windows() noexcept {
     for (auto& weak : windows) {
       if (const auto window = weak.lock(); window && window->live()) {
@@ -51,7 +153,7 @@ class device_state {
       }
     }
   }
-  /// It answers again. Requires: listeners locked.
+  /// It answers again.
   [[nodiscard]] result<void> restore_windows() {
     return with_fd([&](borrowed_fd fd) -> result<void> {
       for (auto& weak : windows) {
@@ -63,18 +165,7 @@ class device_state {
     });
   }
 
-  const pci::address address;
-  const std::shared_ptr<revocation_list> listeners = std::make_shared<revocation_list>();
-
-  // Set once while the device is opened.
-  bool reset_supported{false};
-  std::vector<region> regions;
-  config_layout layout;
-
-  /// One window a BAR, shared by all who map it. Guarded by the lock of `listeners`.
-  std::array<std::weak_ptr<bar_window>, bar_index::count> windows;
-
- private:
+  const pid_t owner_{::getpid()};
   std::shared_mutex fd_mutex_;
   unique_fd fd_;
 };

@@ -5,6 +5,7 @@
 
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -26,10 +27,19 @@ namespace paddock::vfio {
   return error ? std::string() : link.filename().string();
 }
 
+/// Whether the driver is vfio-pci or one of the drivers built on it for a device of its own (mlx5_vfio_pci, …).
+/// Kernel: VFIO drivers register a vfio-dev below the device, since 6.1.
+[[nodiscard]] inline bool is_driven_by_vfio(const pci::address& device, const std::filesystem::path& sysfs = "/sys") {
+  std::error_code ignored;
+  return driver_of(device, sysfs) == "vfio-pci" ||
+         std::filesystem::exists(sysfs / "bus/pci/devices" / to_string(device) / "vfio-dev", ignored);
+}
+
 /// One function of an IOMMU group, and who drives it.
 struct group_member {
   pci::address device;
   std::string driver;
+  bool by_vfio{false};
 };
 
 /// Everyone in the same IOMMU group, the device itself included.
@@ -40,7 +50,7 @@ struct group_member {
   const auto folder = sysfs / "bus/pci/devices" / to_string(device) / "iommu_group/devices";
   for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (const auto member = pci::address::parse(entry->path().filename().string())) {
-      members.push_back({*member, driver_of(*member, sysfs)});
+      members.push_back({*member, driver_of(*member, sysfs), is_driven_by_vfio(*member, sysfs)});
     }
   }
   return members;
@@ -72,7 +82,7 @@ struct group_member {
         device);
   }
   const std::string driver = driver_of(device, sysfs);
-  if (driver != "vfio-pci") {
+  if (!is_driven_by_vfio(device, sysfs)) {
     const std::string bound = driver.empty()
                                   ? std::string("bound to no driver")
                                   : fmt::format(
@@ -84,8 +94,7 @@ struct group_member {
   }
   std::string others;
   for (const group_member& member : group_members(device, sysfs)) {
-    if (!member.driver.empty() && member.driver != "vfio-pci" && member.driver != "pcieport" &&
-        member.driver != "pci-stub") {
+    if (!member.driver.empty() && !member.by_vfio && member.driver != "pcieport" && member.driver != "pci-stub") {
       others += fmt::format("\n{} is bound to '{}'; to hand it over:\n{}", member.device, member.driver,
                             bind_commands(member.device, member.driver));
     }
@@ -96,8 +105,16 @@ struct group_member {
           "{}: IOMMU group {} is not viable: all of its members must be bound to vfio-pci or to nothing.{}", device,
           *group, others);
     case errc::busy:
-      return fmt::format("{}: another process holds IOMMU group {} (fuser -v /dev/vfio/{} names it)", device, *group,
-                         *group);
+      return fmt::format(
+          "{}: IOMMU group {} is held by another process (fuser -v /dev/vfio/{} names it), or by another container of "
+          "this one ({})",
+          device, *group, *group, why);
+    case errc::unsupported_by_platform:
+      return fmt::format(
+          "{}: the platform has no interrupt remapping, without which a device could raise any interrupt. Switch it on "
+          "in the firmware; or, where every guest and program is trusted: "
+          "echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts ({})",
+          device, why);
     case errc::permission:
       return fmt::format(
           "{}: no permission for /dev/vfio/{}. Run as root, or give the group to your user: chown $USER /dev/vfio/{}",
@@ -110,7 +127,14 @@ struct group_member {
 
 /// Why a mapping of `bytes` failed. For the limit on locked memory it says how much is needed.
 [[nodiscard]] inline std::string explain_map_failure(std::uint64_t bytes, const error& why) {
-  if (why.code != errc::limit_reached) {
+  if (why.code == errc::limit_reached && why.sys_errno == ENOSPC) {
+    return fmt::format(
+        "mapping {} bytes for DMA: the container has as many mappings as it may have. Map fewer, larger ranges, or "
+        "raise "
+        "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit before the container is made ({})",
+        bytes, why);
+  }
+  if (why.code != errc::limit_reached || why.sys_errno != ENOMEM) {
     return fmt::format("mapping {} bytes for DMA: {}", bytes, why);
   }
   rlimit limit{};

@@ -53,11 +53,18 @@ class group {
                                            : fail(fd.error());
     }
     uapi::vfio_group_status status;
-    PADDOCK_TRY_VOID(paddock::detail::ioctl(*fd, uapi::vfio_group_get_status, &status, "VFIO_GROUP_GET_STATUS"));
+    PADDOCK_TRY_VOID(paddock::detail::ioctl_once(*fd, uapi::vfio_group_get_status, &status, "VFIO_GROUP_GET_STATUS"));
     if ((status.flags & uapi::vfio_group_flags_viable) == 0) {
       return fail(errc::not_viable, "VFIO_GROUP_GET_STATUS");
     }
     return group(number, std::move(*fd));
+  }
+
+  /// False before it is attached, and once its last device was unplugged: nothing brings the group back to life.
+  [[nodiscard]] bool in_container() const noexcept {
+    uapi::vfio_group_status status;
+    return paddock::detail::ioctl_once(fd_, uapi::vfio_group_get_status, &status, "VFIO_GROUP_GET_STATUS") &&
+           (status.flags & uapi::vfio_group_flags_container_set) != 0;
   }
 
   [[nodiscard]] int number() const noexcept { return number_; }

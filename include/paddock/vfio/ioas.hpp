@@ -55,8 +55,12 @@ class mapping_record final : public revocable {
   mapping_record(std::shared_ptr<address_space> space, iova start, std::uint64_t size, storage_kind storage,
                  std::shared_ptr<revocation_list> provider) noexcept
       : space_(std::move(space)), provider_(std::move(provider)), start_(start), size_(size), storage_(storage) {}
+  mapping_record(const mapping_record&) = delete;
+  mapping_record& operator=(const mapping_record&) = delete;
   ~mapping_record();
 
+  /// The kernel has mapped it: from here on the record owes an unmap.
+  void set_mapped() noexcept { mapped_ = true; }
   /// Takes the range out of the IOMMU; the addresses stay reserved until the record goes, so that a device that still
   /// uses them faults instead of hitting something new.
   [[nodiscard]] result<void> unmap() noexcept;
@@ -71,8 +75,9 @@ class mapping_record final : public revocable {
   iova start_;
   std::uint64_t size_;
   storage_kind storage_;
-  std::mutex mutex_;  ///< One unmap at a time.
-  bool mapped_{true};
+  std::mutex mutex_;  ///< One unmap at a time. Taken before the space's.
+  bool mapped_{false};
+  bool kept_{false};  ///< The kernel did not unmap it, so the addresses must never be used again.
   std::atomic<bool> revoked_{false};
 };
 
@@ -89,13 +94,13 @@ class address_space {
   /// How many more mappings the kernel allows. Errors: unsupported_by_kernel when it does not tell.
   [[nodiscard]] virtual result<std::uint32_t> available() noexcept = 0;
 
-  std::mutex mutex;  ///< Guards everything below.
+  std::mutex mutex;  ///< Guards everything below. No record may be destroyed while it is held.
   iova_allocator allocator;
-  std::uint64_t page_size{4096};                         ///< The smallest page of the IOMMU.
-  std::map<iova, std::weak_ptr<mapping_record>> ranges;  ///< By start address; for lookups.
+  std::uint64_t page_size{4096};        ///< The smallest page of the IOMMU.
+  std::map<iova, mapping_info> ranges;  ///< What is mapped, by start address.
   /// One mapping a slice, shared by all who map it.
   std::map<bar_slice_key, std::weak_ptr<mapping_record>> slices;
-  std::map<pci::address, std::weak_ptr<revocation_list>> devices;
+  std::map<pci::address, std::weak_ptr<revocation_list>> devices;  ///< That are open in this space.
 };
 
 }  // namespace detail
@@ -166,7 +171,7 @@ class ioas {
   /// Never hands out these addresses, for devices with ideas of their own.
   void exclude(iova_range range);
   [[nodiscard]] std::uint64_t page_size() const;
-  /// Ranges that are mapped now.
+  /// Ranges that are mapped now; revoked ones are not.
   [[nodiscard]] std::size_t mapping_count() const;
   /// How many more mappings the kernel allows. Kernel: VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL.
   [[nodiscard]] result<std::uint32_t> available_mappings() const { return space_->available(); }
@@ -191,12 +196,16 @@ inline result<void> mapping_record::unmap() noexcept {
   if (!std::exchange(mapped_, false)) {
     return {};
   }
-  return space_->unmap_pages(start_, size_);
+  const auto unmapped = space_->unmap_pages(start_, size_);
+  kept_ = !unmapped;
+  const std::lock_guard space_guard(space_->mutex);
+  space_->ranges.erase(start_);
+  return unmapped;
 }
 
 inline void mapping_record::on_revoke(revoke_reason) noexcept {
   revoked_.store(true);
-  if (auto done = unmap(); !done) {
+  if (const auto done = unmap(); !done) {
     report_lost_error(done.error());
   }
 }
@@ -205,12 +214,13 @@ inline mapping_record::~mapping_record() {
   if (provider_) {
     provider_->leave(*this);
   }
-  if (auto done = unmap(); !done) {
+  if (const auto done = unmap(); !done) {
     report_lost_error(done.error());
   }
   const std::lock_guard guard(space_->mutex);
-  space_->allocator.release(start_, size_);
-  space_->ranges.erase(start_);
+  if (!kept_) {
+    space_->allocator.release(start_, size_);
+  }
   std::erase_if(space_->slices, [](const auto& slice) { return slice.second.expired(); });
 }
 
@@ -233,6 +243,9 @@ inline result<dma_mapping> ioas::map_range(void* memory, std::uint64_t size, sto
   }
   iova start;
   if (options.at) {
+    if (size - 1 > options.highest.value() || *options.at > iova(options.highest.value() - (size - 1))) {
+      return fail(errc::out_of_range, "ioas::map: beyond the highest address");
+    }
     PADDOCK_TRY_VOID(space_->allocator.reserve(*options.at, size));
     start = *options.at;
   } else {
@@ -242,8 +255,9 @@ inline result<dma_mapping> ioas::map_range(void* memory, std::uint64_t size, sto
     space_->allocator.release(start, size);
     return fail(mapped.error());
   }
+  space_->ranges[start] = {start, size, storage};
   auto record = std::make_shared<detail::mapping_record>(space_, start, size, storage, provider);
-  space_->ranges[start] = record;
+  record->set_mapped();
   return dma_mapping(std::move(record));
 }
 
@@ -277,24 +291,20 @@ inline result<dma_mapping> ioas::map(const bar_slice& slice, const map_options& 
   }
   PADDOCK_TRY(auto mapping, map_range(slice.window_->base() + slice.offset_, slice.length_, storage_kind::device_memory,
                                       slice.listeners_, options));
-  slice.listeners_->join(*mapping.record_);
   space_->slices[key] = mapping.record_;
+  // Cannot fail: the window is live under the same lock, so the device is not closed.
+  static_cast<void>(slice.listeners_->join(*mapping.record_));
   return mapping;
 }
 
 inline std::optional<mapping_info> ioas::find(iova address) const {
-  // Declared first: the last reference of a record must not go while the space is locked.
-  std::shared_ptr<detail::mapping_record> record;
   const std::lock_guard guard(space_->mutex);
   auto after = space_->ranges.upper_bound(address);
   if (after == space_->ranges.begin()) {
     return std::nullopt;
   }
-  record = std::prev(after)->second.lock();
-  if (!record || address - record->info().start >= record->info().size) {
-    return std::nullopt;
-  }
-  return record->info();
+  const mapping_info& info = std::prev(after)->second;
+  return address - info.start < info.size ? std::optional(info) : std::nullopt;
 }
 
 inline void ioas::exclude(iova_range range) {

@@ -31,7 +31,9 @@ struct region {
   std::uint64_t file_offset{0};  ///< Where it begins in the device's FD.
   bool readable{false};
   bool writable{false};
-  bool msix_mappable{false};           ///< The page of the MSI-X table may be mapped too.
+  bool msix_mappable{false};  ///< The page of the MSI-X table may be mapped too.
+  std::uint32_t type{0};      ///< Of a device-specific region; 0 for those that every PCI device has.
+  std::uint32_t subtype{0};
   std::vector<mappable_area> areas{};  ///< Sorted; empty where only read and write work.
 
   /// Takes a hole out of what can be mapped, widened to pages: the MSI-X table on kernels that guard it.
@@ -103,6 +105,12 @@ template <class Visit>
           if (header.id == uapi::vfio_region_info_cap_msix_mappable) {
             parsed.msix_mappable = true;
           }
+          if (header.id == uapi::vfio_region_info_cap_type) {
+            PADDOCK_TRY(const auto kind, detail::read_structure<uapi::vfio_region_info_cap_type_body>(
+                                             answer, offset, "vfio region type capability"));
+            parsed.type = kind.type;
+            parsed.subtype = kind.subtype;
+          }
           if (header.id != uapi::vfio_region_info_cap_sparse_mmap) {
             return {};
           }
@@ -129,6 +137,16 @@ template <class Visit>
   }
   std::sort(parsed.areas.begin(), parsed.areas.end(),
             [](const mappable_area& a, const mappable_area& b) { return a.offset < b.offset; });
+  // Areas that touch are one to whoever maps across them.
+  std::vector<mappable_area> merged;
+  for (const mappable_area& area : parsed.areas) {
+    if (!merged.empty() && area.offset <= merged.back().offset + merged.back().size) {
+      merged.back().size = std::max(merged.back().size, area.offset + area.size - merged.back().offset);
+    } else {
+      merged.push_back(area);
+    }
+  }
+  parsed.areas = std::move(merged);
   return parsed;
 }
 

@@ -3,11 +3,15 @@
 /// Who has to be told before a device's storage goes away: mappings of its BARs, windows on them, and the driver.
 #pragma once
 
+#include <pthread.h>
+
+#include <condition_variable>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 
 #include <boost/intrusive/list.hpp>
+
+#include <paddock/base/result.hpp>
 
 namespace paddock::vfio {
 
@@ -20,9 +24,7 @@ enum class revoke_reason : std::uint8_t {
   closed,           ///< This process closes the device.
 };
 
-class revocation_list;
-
-/// Somebody who is told, once: after on_revoke() it is off the list. Neither copied nor moved.
+/// Somebody who is told, once: before on_revoke() runs it is off the list. Neither copied nor moved.
 class revocable : public boost::intrusive::list_base_hook<> {
  public:
   revocable() = default;
@@ -31,49 +33,87 @@ class revocable : public boost::intrusive::list_base_hook<> {
   revocable(revocable&&) = delete;
   revocable& operator=(revocable&&) = delete;
 
-  /// Called before the storage goes away, while it still answers, with the list locked: it must not wait for another
-  /// thread that may be leaving the list. It may leave others.
+  /// Called before the storage goes away, while it still answers. It may leave and drop others, drop mappings of other
+  /// devices' BARs, signal fences, and join again for the next time. It must not map BARs: a device that is being
+  /// revoked in another thread would wait for this one.
   virtual void on_revoke(revoke_reason reason) noexcept = 0;
 
  protected:
+  // Listeners are owned by those who made them, never through this base.
   ~revocable() = default;
 };
 
 /// The listeners of one device. Outlives the device as long as a listener holds it.
-/// Thread-safety: any thread. leave() waits for a revocation that is under way in another thread.
+/// Thread-safety: any thread. leave() waits while another thread is telling that very listener.
 class revocation_list {
  public:
+  /// Held over whatever takes the storage away or brings it back, and over mapping it, so that neither falls into the
+  /// middle of the other. Not needed to join or leave. Recursive: on_revoke() may ask for more of the same.
+  [[nodiscard]] std::unique_lock<std::recursive_mutex> lock() { return std::unique_lock(storage_); }
+
   /// The driver joins in front, so that it quiesces its queues before their storage is unmapped.
-  void join_first(revocable& listener) {
-    const std::lock_guard guard(mutex_);
-    listeners_.push_front(listener);
-  }
-  void join(revocable& listener) {
-    const std::lock_guard guard(mutex_);
-    listeners_.push_back(listener);
-  }
+  /// Errors: no_device (the device is closed: nobody would ever be told).
+  [[nodiscard]] result<void> join_first(revocable& listener) { return insert(listener, true); }
+  [[nodiscard]] result<void> join(revocable& listener) { return insert(listener, false); }
+
   void leave(revocable& listener) noexcept {
-    const std::lock_guard guard(mutex_);
+    std::unique_lock guard(mutex_);
     if (listener.is_linked()) {
+      // Either list: a node unlinks itself the same way.
       listeners_.erase(listeners_.iterator_to(listener));
+      return;
     }
+    told_one_.wait(guard, [&] { return being_told_ != &listener || ::pthread_equal(teller_, ::pthread_self()) != 0; });
   }
-  /// Held while somebody looks at the storage and joins, so that no revocation falls in between.
-  [[nodiscard]] std::unique_lock<std::recursive_mutex> lock() { return std::unique_lock(mutex_); }
-  /// Tells everyone and empties the list.
+
+  /// Tells everyone who is on the list now. Requires: lock() is held.
   void revoke(revoke_reason reason) noexcept {
-    const std::lock_guard guard(mutex_);
-    while (!listeners_.empty()) {
-      revocable& next = listeners_.front();
-      listeners_.pop_front();
+    std::unique_lock guard(mutex_);
+    list still_to_tell;
+    still_to_tell.swap(listeners_);
+    while (!still_to_tell.empty()) {
+      revocable& next = still_to_tell.front();
+      still_to_tell.pop_front();
+      revocable* const outer = being_told_;  // on_revoke() of an outer call may have led here.
+      being_told_ = &next;
+      teller_ = ::pthread_self();
+      guard.unlock();
       next.on_revoke(reason);
+      guard.lock();
+      being_told_ = outer;
+      told_one_.notify_all();
     }
   }
 
+  /// No device any more: nobody can join. Requires: lock() is held.
+  void close() noexcept {
+    const std::lock_guard guard(mutex_);
+    closed_ = true;
+  }
+  [[nodiscard]] bool closed() const noexcept {
+    const std::lock_guard guard(mutex_);
+    return closed_;
+  }
+
  private:
-  // Recursive, because a listener may drop the last reference of another one.
-  std::recursive_mutex mutex_;
-  boost::intrusive::list<revocable, boost::intrusive::constant_time_size<false>> listeners_;
+  using list = boost::intrusive::list<revocable, boost::intrusive::constant_time_size<false>>;
+
+  [[nodiscard]] result<void> insert(revocable& listener, bool first) {
+    const std::lock_guard guard(mutex_);
+    if (closed_) {
+      return fail(errc::no_device, "revocation_list::join");
+    }
+    listeners_.insert(first ? listeners_.begin() : listeners_.end(), listener);
+    return {};
+  }
+
+  std::recursive_mutex storage_;
+  mutable std::mutex mutex_;  ///< Guards everything below; never held while a listener is told.
+  std::condition_variable told_one_;
+  list listeners_;
+  revocable* being_told_{nullptr};
+  pthread_t teller_{};
+  bool closed_{false};
 };
 
 }  // namespace paddock::vfio

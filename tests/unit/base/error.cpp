@@ -23,7 +23,7 @@ TEST_CASE("an errno becomes the code of its general meaning") {
 TEST_CASE("a call's own meaning of an errno wins over the general one") {
   CHECK(error_from_errno(ENOMEM, "VFIO_IOMMU_MAP_DMA").code == errc::limit_reached);
   CHECK(error_from_errno(ENOMEM, "mmap").code == errc::out_of_memory);
-  CHECK(error_from_errno(EPERM, "VFIO_GROUP_SET_CONTAINER").code == errc::not_viable);
+  CHECK(error_from_errno(EPERM, "VFIO_GROUP_SET_CONTAINER").code == errc::unsupported_by_platform);
   CHECK(error_from_errno(EINVAL, "VFIO_DEVICE_RESET").code == errc::unsupported_by_device);
 }
 

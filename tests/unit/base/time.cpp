@@ -23,6 +23,10 @@ TEST_CASE("now asks once, never waits for ever") {
 
 TEST_CASE("a span too long for the clock means never") {
   CHECK(deadline::in(std::chrono::nanoseconds::max()).is_never());
+  CHECK(deadline::in(std::chrono::seconds::max()).is_never());
+  CHECK(deadline::in(std::chrono::hours::max()).is_never());
+  CHECK(deadline::in(std::chrono::hours::min()).passed());
+  CHECK(deadline::at(monotonic_clock::time_point(-1s)).is_poll());
 }
 
 TEST_CASE("the absolute timespec splits seconds and nanoseconds") {

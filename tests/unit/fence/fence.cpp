@@ -153,6 +153,62 @@ TEST_CASE("a callback may queue its node on another fence") {
   CHECK(node.runs == 2);
 }
 
+TEST_CASE("a node that its callback queues elsewhere is removed from there when it is destroyed", "[threads]") {
+  struct hopping : fence_callback {
+    hopping() : fence_callback(&run) {}
+    ~hopping() { retire(); }
+    static void run(fence_callback& node, const fence_outcome&) noexcept {
+      auto& self = static_cast<hopping&>(node);
+      self.begun = true;
+      std::this_thread::sleep_for(5ms);
+      self.next->add_callback(node);
+    }
+    fence_ptr next;
+    std::atomic<bool> begun{false};
+  };
+  const fence_ptr first = make();
+  const fence_ptr second = make();
+  std::thread signaler;
+  {
+    hopping node;
+    node.next = second;
+    first->add_callback(node);
+    signaler = std::thread([&] { first->signal(); });
+    while (!node.begun) {
+      std::this_thread::yield();
+    }
+  }
+  signaler.join();
+  CHECK(second->signal());
+}
+
+TEST_CASE("an embedded fence is its owner's to free") {
+  struct job {
+    explicit job(fence_context& context) : done(context) {}
+    struct embedded : fence {
+      explicit embedded(fence_context& context) : fence(context) {}
+    } done;
+  };
+  fence_context context("jobs", 1s);
+  job work(context);
+  CHECK(work.done.seqno() + 1 == context.next_seqno());
+  work.done.signal();
+  work.done.put();
+  CHECK(work.done.is_signaled());
+}
+
+TEST_CASE("fail takes a code or an errno, and never means success") {
+  const fence_ptr by_code = make();
+  by_code->fail(errc::no_device);
+  CHECK(by_code->sys_errno() == ENODEV);
+  const fence_ptr without_errno = make();
+  without_errno->fail(errc::wrong_lock);
+  CHECK(without_errno->sys_errno() == EIO);
+  const fence_ptr zero = make();
+  zero->fail(0);
+  CHECK(zero->status() == wait_status::failed);
+}
+
 TEST_CASE("a chain of completions takes constant stack") {
   struct link : fence_callback {
     link() : fence_callback(&run) {}
@@ -237,7 +293,7 @@ TEST_CASE("contexts have ids of their own, and their fences ascend") {
 TEST_CASE("fail_all completes what is pending and counts it") {
   std::vector<fence_ptr> ring{make(), make(), make()};
   ring[1]->signal();
-  CHECK(fence_context::fail_all(ring, ECANCELED) == 2);
+  CHECK(fence_context::fail_all(ring, errc::canceled) == 2);
   CHECK(ring[0]->error() == errc::canceled);
   CHECK(ring[1]->status() == wait_status::signaled);
 }

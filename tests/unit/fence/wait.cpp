@@ -32,6 +32,7 @@ void check_policy() {
   const fence_ptr pending = *context.create();
   CHECK(wait(*pending, deadline::in(2ms), Policy{}) == wait_status::timed_out);
   CHECK(wait(*pending, deadline::now(), Policy{}) == wait_status::timed_out);
+  CHECK(wait(*pending, deadline::at(monotonic_clock::time_point(-1s)), Policy{}) == wait_status::timed_out);
 
   const fence_ptr failing = *context.create();
   failing->fail(EIO);

@@ -164,6 +164,8 @@ SAME_VALUE(vfio_region_info_cap_msix_mappable, VFIO_REGION_INFO_CAP_MSIX_MAPPABL
 SAME_SIZE(vfio_region_sparse_mmap_area, vfio_region_sparse_mmap_area);
 SAME_FIELD(vfio_region_sparse_mmap_area, offset);
 SAME_FIELD(vfio_region_sparse_mmap_area, size);
+SAME_SIZE(vfio_region_info_cap_type_body, vfio_region_info_cap_type);
+SAME_MEMBER(vfio_region_info_cap_type_body, vfio_region_info_cap_type, subtype, subtype);
 SAME_SIZE(vfio_region_info_cap_sparse, vfio_region_info_cap_sparse_mmap);
 SAME_MEMBER(vfio_region_info_cap_sparse, vfio_region_info_cap_sparse_mmap, nr_areas, nr_areas);
 SAME_VALUE(vfio_pci_rom_region_index, VFIO_PCI_ROM_REGION_INDEX);

@@ -85,7 +85,7 @@ TEST_CASE("each way in which opening fails has its advice") {
   CHECK(says(explain(sibling, errc::not_bound), "in use by the kernel driver 'nvme'"));
   CHECK(says(explain({0, 0, 2, 0}, errc::unsupported_by_platform), "in no IOMMU group"));
   CHECK(says(explain({0, 9, 0, 0}, errc::not_found), "no such PCI device"));
-  CHECK(says(explain(drive, errc::busy), "another process holds IOMMU group 9"));
+  CHECK(says(explain(drive, errc::busy), "IOMMU group 9 is held by another process"));
   CHECK(says(explain(drive, errc::permission), "chown"));
   CHECK(says(explain(drive, errc::unsupported_by_kernel), "modprobe"));
 }

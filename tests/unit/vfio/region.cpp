@@ -81,6 +81,25 @@ TEST_CASE("the whole capability chain is read, in whatever order") {
   CHECK(region->areas == std::vector<mappable_area>{{0, 0x4000}, {0x8000, 0x8000}});
 }
 
+TEST_CASE("areas that touch are one, and a device-specific region has its type") {
+  answer a;
+  const std::uint32_t first = sizeof(uapi::vfio_region_info);
+  a.add(bar(0x10000, first));
+  uapi::vfio_region_info_cap_type_body type;
+  type.header = {uapi::vfio_region_info_cap_type, 1, first + sizeof type};
+  type.type = 0x80001b36;
+  type.subtype = 7;
+  a.add(type);
+  a.add(sparse(2));
+  a.add(uapi::vfio_region_sparse_mmap_area{0x1000, 0x1000});
+  a.add(uapi::vfio_region_sparse_mmap_area{0x2000, 0x3000});
+  const auto region = parse_region(a.bytes);
+  REQUIRE(region);
+  CHECK(region->areas == std::vector<mappable_area>{{0x1000, 0x4000}});
+  CHECK(region->type == 0x80001b36);
+  CHECK(region->subtype == 7);
+}
+
 TEST_CASE("a sparse capability without areas means that nothing is mappable") {
   answer a;
   a.add(bar(0x10000, sizeof(uapi::vfio_region_info)));

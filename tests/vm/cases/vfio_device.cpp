@@ -2,10 +2,12 @@
 // vfio::device on real devices: opening and its errors, config space, BARs, interrupts, resets, removal.
 #include <paddock/vfio/device.hpp>
 
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include <paddock/vfio/diagnose.hpp>
@@ -230,7 +232,7 @@ TEST_CASE("vfio: switching memory off shows ones instead of SIGBUS, switching it
   const mmio_span span = unwrap(memory.mmio());
   span.write32(0x1000, 0xcafef00d);
   driver listener;
-  device.join(listener);
+  unwrap(device.join(listener));
 
   unwrap(device.set_memory_enabled(false));
   CHECK(listener.told == 1);
@@ -251,17 +253,17 @@ TEST_CASE("vfio: a raw write to the command register is judged like any other") 
   auto device = open_device(space, "IVSHMEM");
   const auto command = unwrap(device.read_config<std::uint16_t>(vfio::pci_regs::command));
   driver listener;
-  device.join(listener);
-  unwrap(device.write_config(vfio::pci_regs::command, static_cast<std::uint8_t>(command & 0xfdU)));
+  unwrap(device.join(listener));
+  unwrap(device.write_config<std::uint8_t>(vfio::pci_regs::command, static_cast<std::uint8_t>(command & 0xfdU)));
   CHECK(listener.reason == vfio::revoke_reason::memory_disabled);
-  unwrap(device.write_config(vfio::pci_regs::command, command));
+  unwrap(device.write_config<std::uint16_t>(vfio::pci_regs::command, command));
 }
 
 TEST_CASE("vfio: reset revokes, and a device that cannot reset revokes nothing") {
   auto space = unwrap(vfio::container::create());
   auto nvme = open_device(space, "NVME_A");
   driver listener;
-  nvme.join(listener);
+  unwrap(nvme.join(listener));
   REQUIRE(nvme.supports_reset());
   unwrap(nvme.reset());
   CHECK(listener.told == 1);
@@ -269,7 +271,7 @@ TEST_CASE("vfio: reset revokes, and a device that cannot reset revokes nothing")
 
   auto ivshmem = open_device(space, "IVSHMEM");
   driver other;
-  ivshmem.join(other);
+  unwrap(ivshmem.join(other));
   CHECK_FALSE(ivshmem.supports_reset());
   CHECK(code(ivshmem.reset()) == errc::unsupported_by_device);
   CHECK(other.told == 0);
@@ -284,8 +286,9 @@ TEST_CASE("vfio: a function level reset by a config write revokes too") {
   const auto offset = static_cast<std::uint16_t>(*express + vfio::pci_regs::express_device_control);
   const auto control = unwrap(nvme.read_config<std::uint16_t>(offset));
   driver listener;
-  nvme.join(listener);
-  unwrap(nvme.write_config(offset, static_cast<std::uint16_t>(control | vfio::pci_regs::express_function_level_reset)));
+  unwrap(nvme.join(listener));
+  unwrap(nvme.write_config<std::uint16_t>(
+      offset, static_cast<std::uint16_t>(control | vfio::pci_regs::express_function_level_reset)));
   CHECK(listener.reason == vfio::revoke_reason::reset);
 }
 
@@ -293,10 +296,114 @@ TEST_CASE("vfio: hot reset tells every device of the bus") {
   auto space = unwrap(vfio::container::create());
   auto nvme = open_device(space, "NVME_A");
   driver listener;
-  nvme.join(listener);
+  unwrap(nvme.join(listener));
   unwrap(nvme.hot_reset());
   CHECK(listener.told == 1);
   CHECK(unwrap(nvme.read_config<std::uint16_t>(vfio::pci_regs::vendor_id)) == from_sysfs(nvme.address(), "vendor"));
+}
+
+TEST_CASE("vfio: a BAR that is mapped while memory is off reads ones until memory is on") {
+  auto space = unwrap(vfio::container::create());
+  auto device = open_device(space, "IVSHMEM");
+  unwrap(device.set_memory_enabled(false));
+  const auto memory = unwrap(device.map_bar(bar_index(2)));
+  CHECK(unwrap(memory.mmio()).read32(0) == 0xffffffff);
+  CHECK(code(space.map(unwrap(memory.slice(0, 4096)))) == errc::revoked);
+  unwrap(device.set_memory_enabled(true));
+  unwrap(memory.mmio()).write32(0, 5);
+  CHECK(unwrap(memory.mmio()).read32(0) == 5);
+}
+
+TEST_CASE("vfio: a device is open once in a container") {
+  auto space = unwrap(vfio::container::create());
+  {
+    const auto first = open_device(space, "IVSHMEM");
+    CHECK(code(vfio::device::open(space, role("IVSHMEM"))) == errc::busy);
+  }
+  CHECK(vfio::device::open(space, role("IVSHMEM")));
+}
+
+TEST_CASE("vfio: interrupts have one owner") {
+  auto space = unwrap(vfio::container::create());
+  auto device = open_device(space, "NVME_A");
+  auto msix = unwrap(device.enable_irq(vfio::irq_kind::msix, 2));
+  CHECK(code(device.enable_irq(vfio::irq_kind::msix, 1)) == errc::busy);
+  CHECK(code(device.enable_irq(vfio::irq_kind::intx)) == errc::busy);
+  CHECK(unwrap(device.enable_irq(vfio::irq_kind::request)).count() == 1);
+  unwrap(msix.trigger(1));
+  CHECK(unwrap(msix.take(1)) == 1);
+  CHECK(code(msix.trigger(2)) == errc::out_of_range);
+  unwrap(msix.disable());
+  msix = unwrap(device.enable_irq(vfio::irq_kind::msix, 3));
+  unwrap(msix.trigger(2));
+  CHECK(unwrap(msix.take(2)) == 1);
+  device.close();
+  CHECK(unwrap(msix.take(0)) == 1);  // Whoever waits is woken.
+}
+
+TEST_CASE("vfio: a driver may destroy its device when it is told") {
+  struct destroying final : vfio::revocable {
+    void on_revoke(vfio::revoke_reason) noexcept override { device.reset(); }
+    std::optional<vfio::device> device;
+  };
+  auto space = unwrap(vfio::container::create());
+  destroying driver;
+  driver.device = open_device(space, "NVME_A");
+  unwrap(driver.device->join(driver));
+  CHECK(code(driver.device->reset()) == errc::no_device);
+  CHECK(vfio::device::open(space, role("NVME_A")));
+}
+
+TEST_CASE("vfio: a forked child that drops what it inherited takes nothing from its parent") {
+  auto space = unwrap(vfio::container::create());
+  auto device = std::make_optional(open_device(space, "IVSHMEM"));
+  const auto memory = unwrap(device->map_bar(bar_index(2)));
+  auto mapping = std::make_optional(unwrap(space.map(unwrap(memory.slice(0, 4096)))));
+  const auto available = unwrap(space.available_mappings());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    mapping.reset();
+    device.reset();
+    ::_exit(0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
+  CHECK(unwrap(space.available_mappings()) == available);
+  CHECK(unwrap(device->read_config<std::uint16_t>(0)) != 0xffff);
+}
+
+TEST_CASE("vfio: while the kernel takes a device away, reset says busy, and remove() lets it go") {
+  auto space = unwrap(vfio::container::create());
+  auto device = open_device(space, "NVME_B");
+  auto request = unwrap(device.enable_irq(vfio::irq_kind::request));
+  REQUIRE(ask_host("unplug --no-wait nvme_b") == 0);
+  pollfd entry{request.event(0).get(), POLLIN, 0};
+  REQUIRE(unwrap(detail::poll(&entry, 1, deadline::in(30s))) == 1);
+  CHECK(code(device.reset()) == errc::busy);
+  device.remove();
+  CHECK(ask_host("wait-unplugged nvme_b") == 0);
+  CHECK(ask_host("plug nvme_b") == 0);
+}
+
+TEST_CASE("vfio: a container takes back a device that was plugged in again") {
+  auto space = unwrap(vfio::container::create());
+  {
+    auto device = open_device(space, "NVME_B");
+    auto request = unwrap(device.enable_irq(vfio::irq_kind::request));
+    REQUIRE(ask_host("unplug --no-wait nvme_b") == 0);
+    pollfd entry{request.event(0).get(), POLLIN, 0};
+    REQUIRE(unwrap(detail::poll(&entry, 1, deadline::in(30s))) == 1);
+    device.remove();
+  }
+  CHECK(ask_host("wait-unplugged nvme_b") == 0);
+  CHECK(ask_host("plug nvme_b") == 0);
+  auto again = open_device(space, "NVME_B");
+  CHECK(unwrap(again.read_config<std::uint16_t>(vfio::pci_regs::vendor_id)) == from_sysfs(again.address(), "vendor"));
+  void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  auto mapping = unwrap(space.map({static_cast<std::byte*>(page), 4096}));
+  unwrap(mapping.unmap());
+  ::munmap(page, 4096);
 }
 
 TEST_CASE("vfio: a closed device answers no_device, and its window reads ones") {
@@ -336,7 +443,7 @@ TEST_CASE("vfio: unplugging asks for the device back, and gets it") {
   const auto mapping = unwrap(space.map(unwrap(memory.slice(0, 4096))));
   auto request = unwrap(device.enable_irq(vfio::irq_kind::request));
   driver listener;
-  device.join(listener);
+  unwrap(device.join(listener));
 
   REQUIRE(ask_host("unplug --no-wait nvme_b") == 0);
   pollfd entry{request.event(0).get(), POLLIN, 0};

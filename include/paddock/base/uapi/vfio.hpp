@@ -87,6 +87,12 @@ struct vfio_region_info_cap_sparse {
   std::uint32_t reserved{0};
 };
 
+struct vfio_region_info_cap_type_body {
+  vfio_info_cap_header header{};
+  std::uint32_t type{0};
+  std::uint32_t subtype{0};
+};
+
 inline constexpr std::uint32_t vfio_pci_rom_region_index = 6;
 inline constexpr std::uint32_t vfio_pci_config_region_index = 7;
 inline constexpr std::uint32_t vfio_pci_num_regions = 9;
