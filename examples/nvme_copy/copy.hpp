@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,9 +53,10 @@ struct plan {
   nvme::controller* source{nullptr};
   nvme::controller* target{nullptr};
   std::uint64_t blocks{0};
-  std::uint32_t chunk_blocks{0};  ///< Blocks a command.
-  std::uint32_t slots{0};         ///< Chunks that the window holds; at least 2.
-  paddock::iova window;           ///< Mapped for both drives; slots * chunk bytes.
+  std::uint32_t chunk_blocks{0};              ///< Blocks a command.
+  std::uint32_t slots{0};                     ///< Chunks that the window holds; at least 2.
+  paddock::iova window;                       ///< Mapped for both drives; slots * chunk bytes.
+  const nvme::controller* provider{nullptr};  ///< Whose memory buffer the window is in; null for system memory.
 };
 
 /// Watches a copy from outside.
@@ -98,6 +100,10 @@ class drive {
     if (fence->sys_errno() == ENODEV) {
       return taken_away();
     }
+    if (fence->sys_errno() != EIO) {
+      return failed(ending::failed,
+                    fmt::format("{}: {}, blocks {} to {}", name(), fence->error(), first, first + blocks - 1));
+    }
     const nvme::status status = nvme::status_of(*fence);
     return failed(ending::failed, fmt::format("{}: {} (status {:#x}), blocks {} to {}", name(), nvme::describe(status),
                                               static_cast<unsigned>(status.raw), first, first + blocks - 1));
@@ -125,6 +131,9 @@ template <class Completion>
       return original;
     }
     if (const auto done = drive.wait(*read, block, 1); !done) {
+      if ((*read)->sys_errno() != EIO) {
+        return done.error();
+      }
       const nvme::status status = nvme::status_of(**read);
       return {original.how, fmt::format("{}: block {} (byte {}) cannot be read: {} (status {:#x})", drive.name(), block,
                                         block * source.identity().block_bytes, nvme::describe(status),
@@ -165,8 +174,9 @@ template <class Completion>
     return {};
   };
 
-  std::uint64_t reading = 0;  // Chunks before this one have been read, or are being read.
-  std::uint64_t writing = 0;  // Likewise for written.
+  std::uint64_t reading = 0;                // Chunks before this one have been read, or are being read.
+  std::uint64_t writing = 0;                // Likewise for written.
+  std::optional<std::uint64_t> unreadable;  // The chunk in which a block could not be read.
   const auto run = [&]() -> outcome<void> {
     while (writing < chunks) {
       if (watch.stop != nullptr && watch.stop->load()) {
@@ -189,6 +199,9 @@ template <class Completion>
       }
       slot& from = slots[writing % p.slots];
       if (auto done = source.wait(from.read, first_of(writing), blocks_of(writing)); !done) {
+        if (from.read->sys_errno() == EIO) {
+          unreadable = writing;
+        }
         return done;
       }
       auto written = p.target->write(first_of(writing), blocks_of(writing), window_of(writing));
@@ -207,7 +220,11 @@ template <class Completion>
     if (!flushed) {
       return target.refused(flushed.error());
     }
-    return target.wait(*flushed, 0, static_cast<std::uint32_t>(std::min<std::uint64_t>(p.blocks, UINT32_MAX)));
+    if (auto done = target.wait(*flushed, 0, 1); !done) {
+      return failed(done.error().how,
+                    fmt::format("{}: flushing its cache failed: {}", target.name(), (*flushed)->error()));
+    }
+    return {};
   };
 
   auto ended = run();
@@ -221,11 +238,16 @@ template <class Completion>
         static_cast<void>(target.wait(each.written, 0, 1));
       }
     }
-    const slot& last = slots[writing % p.slots];
-    if (writing < chunks && last.read && last.read->sys_errno() == EIO) {
-      ended = tl::unexpected<failure>(detail::name_bad_block(*p.source, source, first_of(writing), blocks_of(writing),
-                                                             window_of(writing), ended.error()));
+    if (unreadable) {
+      ended = tl::unexpected<failure>(detail::name_bad_block(
+          *p.source, source, first_of(*unreadable), blocks_of(*unreadable), window_of(*unreadable), ended.error()));
     }
+  }
+  if (p.provider != nullptr && !p.provider->memory_buffer_is_live() && (ended || ended.error().how == ending::failed)) {
+    // Writes to memory that is gone vanish without an error: neither success nor anybody else's failure is believed.
+    return failed(ending::device_lost,
+                  fmt::format("provider {} was taken away in the middle of the copy: the target holds wrong data",
+                              p.provider->address()));
   }
   return ended;
 }
@@ -257,7 +279,10 @@ template <class Completion, class Take>
   }
   for (std::uint64_t first = 0; first < blocks; first += chunk_blocks) {
     if (auto done = drive.wait(pending, first, size_at(first)); !done) {
-      return done;
+      return pending->sys_errno() != EIO
+                 ? done
+                 : tl::unexpected<failure>(detail::name_bad_block(from, drive, first, size_at(first),
+                                                                  memory.iova(half_at(first)), done.error()));
     }
     if (first + chunk_blocks < blocks) {
       if (auto started = start(first + chunk_blocks); !started) {

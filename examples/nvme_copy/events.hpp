@@ -5,11 +5,11 @@
 #pragma once
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <functional>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,15 +34,25 @@ class event_thread {
     if (!wake_.valid()) {
       return paddock::fail_errno("eventfd");
     }
-    thread_ = std::thread([this] { run(); });
+    const int error = ::pthread_create(
+        &thread_, nullptr,
+        [](void* self) -> void* {
+          static_cast<event_thread*>(self)->run();
+          return nullptr;
+        },
+        this);
+    if (error != 0) {
+      return paddock::fail(paddock::error_from_errno(error, "pthread_create"));
+    }
+    running_ = true;
     return {};
   }
 
   void stop() {
-    if (thread_.joinable()) {
+    if (std::exchange(running_, false)) {
       const std::uint64_t one = 1;
       static_cast<void>(!::write(wake_.get(), &one, sizeof one));
-      thread_.join();
+      ::pthread_join(thread_, nullptr);
     }
   }
 
@@ -74,7 +84,8 @@ class event_thread {
 
   std::vector<watch> watched_;
   paddock::unique_fd wake_;
-  std::thread thread_;
+  pthread_t thread_{};
+  bool running_{false};
 };
 
 }  // namespace nvme_copy

@@ -58,6 +58,8 @@ struct report {
   double seconds{0};
   std::uint64_t system_memory_bytes{0};  ///< Payload that reads put into system memory, or writes fetched from it.
   std::uint64_t device_memory_bytes{0};
+  std::uint16_t reads_in_flight{0};  ///< The most at once; likewise below.
+  std::uint16_t writes_in_flight{0};
   std::string source_sha256;  ///< With request::verify.
   std::string target_sha256;
 };
@@ -120,23 +122,30 @@ class job {
     }
     watch_drives();
     if (auto started = events_.start(); !started) {
-      return failed(ending::failed, fmt::format("{}", started.error()));
+      return failed(ending::not_opened, fmt::format("cannot watch the drives: {}", started.error()));
     }
     return copy_and_verify();
   }
 
-  [[nodiscard]] outcome<controller_ptr> open(const paddock::pci::address& address, std::uint16_t depth) {
-    auto opened = nvme::controller::open(
-        space_, address,
-        {.queue_depth = depth, .interrupts = Completion::interrupts, .io_timeout = wanted_.io_timeout});
+  [[nodiscard]] static tl::unexpected<failure> cannot_open(const paddock::pci::address& address,
+                                                           const paddock::error& why) {
+    if (why == paddock::errc::limit_reached) {
+      return failed(ending::not_opened,
+                    fmt::format("{}: {}", address, paddock::vfio::explain_map_failure(65 * 4096, why)));
+    }
+    const bool drive_failed = why == paddock::errc::timed_out || why == paddock::errc::io;
+    return failed(drive_failed ? ending::failed : ending::not_opened,
+                  paddock::vfio::explain_open_failure(address, why));
+  }
+
+  [[nodiscard]] outcome<controller_ptr> open(const paddock::pci::address& address) {
+    auto opened = nvme::controller::open(space_, address,
+                                         {.queue_depth = wanted_.queue_depth,
+                                          .interrupts = Completion::interrupts,
+                                          .memory_only = false,
+                                          .io_timeout = wanted_.io_timeout});
     if (!opened) {
-      const auto code = opened.error().code;
-      if (code == paddock::errc::limit_reached) {
-        return failed(ending::not_opened,
-                      fmt::format("{}: {}", address, paddock::vfio::explain_map_failure(64 * 4096, opened.error())));
-      }
-      return failed(code == paddock::errc::timed_out || code == paddock::errc::io ? ending::failed : ending::not_opened,
-                    paddock::vfio::explain_open_failure(address, opened.error()));
+      return cannot_open(address, opened.error());
     }
     return std::move(*opened);
   }
@@ -145,23 +154,30 @@ class job {
     if (wanted_.source == wanted_.target) {
       return failed(ending::usage, "source and target are the same drive");
     }
-    auto source = open(wanted_.source, wanted_.queue_depth);
+    if (wanted_.provider && wanted_.way == through::system) {
+      return failed(ending::usage, "a provider has no part in a copy through system memory");
+    }
+    auto source = open(wanted_.source);
     if (!source) {
       return tl::unexpected<failure>(source.error());
     }
     source_ = std::move(*source);
-    auto target = open(wanted_.target, wanted_.queue_depth);
+    auto target = open(wanted_.target);
     if (!target) {
       return tl::unexpected<failure>(target.error());
     }
     target_ = std::move(*target);
-    if (wanted_.provider && *wanted_.provider != wanted_.source && *wanted_.provider != wanted_.target &&
-        wanted_.way != through::system) {
-      auto provider = open(*wanted_.provider, 1);
-      if (!provider) {
-        return tl::unexpected<failure>(provider.error());
+    if (wanted_.provider && *wanted_.provider != wanted_.source && *wanted_.provider != wanted_.target) {
+      auto provider = nvme::controller::open(
+          space_, *wanted_.provider,
+          {.queue_depth = 2, .interrupts = false, .memory_only = true, .io_timeout = wanted_.io_timeout});
+      if (provider) {
+        third_ = std::move(*provider);
+      } else if (wanted_.way == through::p2p) {
+        return cannot_open(*wanted_.provider, provider.error());
+      } else {
+        no_third_ = fmt::format("{}: {}", *wanted_.provider, provider.error());
       }
-      third_ = std::move(*provider);
     }
     return {};
   }
@@ -190,6 +206,9 @@ class job {
     return {};
   }
 
+  /// Transfers that both drives take at once; at least 2, since a queue has at least 3 entries.
+  [[nodiscard]] std::uint32_t depth() const { return std::min(source_->io().depth(), target_->io().depth()); }
+
   /// The drive whose memory buffer is tried, and whether it may be used for this copy.
   [[nodiscard]] paddock::result<void> try_provider(nvme::controller& provider) {
     const auto owner = &provider == source_.get()   ? nvme::buffer_owner::source
@@ -197,7 +216,7 @@ class job {
                                                     : nvme::buffer_owner::neither;
     PADDOCK_TRY(const auto buffer, provider.enable_memory_buffer(owner));
     const std::uint64_t chunk_bytes = std::uint64_t{chunk_blocks_} * source_->identity().block_bytes;
-    const std::uint64_t slots = std::min<std::uint64_t>(buffer.size / chunk_bytes, wanted_.queue_depth);
+    const std::uint64_t slots = std::min<std::uint64_t>(buffer.size / chunk_bytes, depth());
     if (slots < 2) {
       return paddock::fail(paddock::errc::unsupported_by_device,
                            "the controller memory buffer is too small for two transfers");
@@ -206,6 +225,7 @@ class job {
     route_ = fmt::format("peer to peer, through {} KiB of the controller memory of {} (IOVA {})",
                          slots * chunk_bytes / 1024, provider.address(), buffer.start);
     device_window_ = buffer.start;
+    provider_ = &provider;
     return {};
   }
 
@@ -213,14 +233,14 @@ class job {
     std::string why = "asked for";
     if (wanted_.way != through::system) {
       std::vector<nvme::controller*> candidates;
+      why = no_third_;
       if (!wanted_.provider) {
         candidates = {source_.get(), target_.get()};
       } else if (third_) {
         candidates = {third_.get()};
-      } else {
+      } else if (no_third_.empty()) {
         candidates = {*wanted_.provider == wanted_.source ? source_.get() : target_.get()};
       }
-      why.clear();
       for (nvme::controller* candidate : candidates) {
         const auto tried = try_provider(*candidate);
         if (tried) {
@@ -232,7 +252,7 @@ class job {
         return failed(ending::no_route, "no peer-to-peer copy: " + why);
       }
     }
-    slots_ = std::max<std::uint32_t>(2, wanted_.queue_depth);
+    slots_ = depth();
     const std::uint64_t bytes = std::uint64_t{slots_} * chunk_blocks_ * source_->identity().block_bytes;
     auto memory = paddock::vfio::coherent_buffer::create(space_, bytes);
     if (!memory) {
@@ -249,8 +269,8 @@ class job {
         continue;
       }
       events_.on_readable(drive->removal_request().event(0), [drive] { drive->lose(); });
-      if constexpr (Completion::interrupts) {
-        events_.on_readable(drive->interrupt().event(1), [drive] { drive->io().walk(); });
+      if (Completion::interrupts && drive != third_.get()) {
+        events_.on_readable(drive->interrupt(), [drive] { drive->io().walk(); });
       }
     }
   }
@@ -263,7 +283,8 @@ class job {
     made.route = route_;
     made.bytes = blocks_ * made.source.block_bytes;
     const plan steps{source_.get(), target_.get(), blocks_,
-                     chunk_blocks_, slots_,        device_window_ ? *device_window_ : system_window_->iova()};
+                     chunk_blocks_, slots_,        device_window_ ? *device_window_ : system_window_->iova(),
+                     provider_};
     const auto began = std::chrono::steady_clock::now();
     if (auto copied = copy<Completion>(steps, copying_); !copied) {
       return tl::unexpected<failure>(copied.error());
@@ -274,6 +295,9 @@ class job {
     const nvme::traffic& out = target_->io().moved();
     made.system_memory_bytes = std::max(in.memory.load(), out.memory.load());
     made.device_memory_bytes = std::max(in.device_memory.load(), out.device_memory.load());
+
+    made.reads_in_flight = source_->io().peak();
+    made.writes_in_flight = target_->io().peak();
 
     if (wanted_.verify) {
       const std::uint64_t bytes = std::uint64_t{2} * chunk_blocks_ * made.source.block_bytes;
@@ -307,6 +331,8 @@ class job {
   controller_ptr source_;
   controller_ptr target_;
   controller_ptr third_;
+  std::string no_third_;  ///< Why the provider that was asked for could not be opened.
+  const nvme::controller* provider_{nullptr};
   event_thread events_;
 
   std::string route_;

@@ -18,10 +18,23 @@ using namespace nvme_copy;
 
 std::atomic<bool> stop_requested{false};
 
+/// Prints without throwing: a terminal that went away must not end a copy that is under way.
+template <class... Arguments>
+void print(std::FILE* to, fmt::format_string<Arguments...> text, Arguments&&... arguments) {
+  std::fputs(fmt::format(text, std::forward<Arguments>(arguments)...).c_str(), to);
+}
+
 /// A line that redraws itself; nothing where nobody watches.
 class progress_bar {
  public:
   progress_bar(const char* what, bool shown) : what_(what), shown_(shown && ::isatty(STDERR_FILENO) == 1) {}
+  progress_bar(const progress_bar&) = delete;
+  progress_bar& operator=(const progress_bar&) = delete;
+  ~progress_bar() {
+    if (last_ >= 0 && last_ < 100) {
+      print(stderr, "\n");
+    }
+  }
   void set_total(std::uint64_t total) { total_ = total; }
   void show(std::uint64_t done) {
     if (!shown_ || total_ == 0) {
@@ -32,9 +45,9 @@ class progress_bar {
       return;
     }
     last_ = percent;
-    fmt::print(stderr, "\r{} [{:<50}] {:3}%", what_, std::string(static_cast<std::size_t>(percent / 2), '#'), percent);
+    print(stderr, "\r{} [{:<50}] {:3}%", what_, std::string(static_cast<std::size_t>(percent / 2), '#'), percent);
     if (percent == 100) {
-      fmt::print(stderr, "\n");
+      print(stderr, "\n");
     }
     std::fflush(stderr);
   }
@@ -47,27 +60,29 @@ class progress_bar {
 };
 
 void print_report(const report& r, bool verified) {
-  fmt::print("source            {} {}, {} blocks of {} bytes\n", r.source.model, r.source.serial, r.source.blocks,
-             r.source.block_bytes);
-  fmt::print("target            {} {}, {} blocks of {} bytes\n", r.target.model, r.target.serial, r.target.blocks,
-             r.target.block_bytes);
-  fmt::print("route             {}\n", r.route);
-  fmt::print("copied            {} bytes in {:.3f} s, {:.1f} MiB/s\n", r.bytes, r.seconds,
-             static_cast<double>(r.bytes) / (1024 * 1024) / r.seconds);
-  fmt::print("device memory     {} bytes passed through it\n", r.device_memory_bytes);
-  fmt::print("system memory     {} bytes passed through it\n", r.system_memory_bytes);
+  print(stdout, "source            {} {}, {} blocks of {} bytes\n", r.source.model, r.source.serial, r.source.blocks,
+        r.source.block_bytes);
+  print(stdout, "target            {} {}, {} blocks of {} bytes\n", r.target.model, r.target.serial, r.target.blocks,
+        r.target.block_bytes);
+  print(stdout, "route             {}\n", r.route);
+  print(stdout, "copied            {} bytes in {:.3f} s, {:.1f} MiB/s\n", r.bytes, r.seconds,
+        static_cast<double>(r.bytes) / (1024 * 1024) / r.seconds);
+  print(stdout, "in flight         at most {} reads and {} writes at once\n", r.reads_in_flight, r.writes_in_flight);
+  print(stdout, "device memory     {} bytes passed through it\n", r.device_memory_bytes);
+  print(stdout, "system memory     {} bytes passed through it\n", r.system_memory_bytes);
   if (verified) {
-    fmt::print("SHA-256 source    {}\nSHA-256 target    {}\n", r.source_sha256, r.target_sha256);
-    fmt::print("verified          {}\n", r.source_sha256 == r.target_sha256 ? "equal" : "THE DRIVES DIFFER");
+    print(stdout, "SHA-256 source    {}\nSHA-256 target    {}\n", r.source_sha256, r.target_sha256);
+    print(stdout, "verified          {}\n", r.source_sha256 == r.target_sha256 ? "equal" : "THE DRIVES DIFFER");
   }
 }
 
 void print_json(const report& r) {
-  fmt::print(R"({{"bytes": {}, "seconds": {:.6f}, "peer_to_peer": {}, "route": "{}", "system_memory_bytes": {}, )"
-             R"("device_memory_bytes": {}, "source_sha256": "{}", "target_sha256": "{}"}})"
-             "\n",
-             r.bytes, r.seconds, r.peer_to_peer, r.route, r.system_memory_bytes, r.device_memory_bytes, r.source_sha256,
-             r.target_sha256);
+  print(stdout,
+        R"({{"bytes": {}, "seconds": {:.6f}, "peer_to_peer": {}, "route": "{}", "system_memory_bytes": {}, )"
+        R"("device_memory_bytes": {}, "source_sha256": "{}", "target_sha256": "{}"}})"
+        "\n",
+        r.bytes, r.seconds, r.peer_to_peer, r.route, r.system_memory_bytes, r.device_memory_bytes, r.source_sha256,
+        r.target_sha256);
 }
 
 template <class Completion>
@@ -120,7 +135,8 @@ int main(int argc, char** argv) {
                  "PCI address of the controller whose memory is used (default: source, then target)");
   app.add_option("--through", way, "Memory that the bytes pass through: p2p, system or auto")
       ->check(CLI::IsMember({"p2p", "system", "auto"}));
-  app.add_option("--blocks", wanted.blocks, "Copy only so many blocks")->check(CLI::PositiveNumber);
+  app.add_option("--blocks", wanted.blocks, "Copy only so many blocks")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 48U));
   app.add_option("--queue-depth", wanted.queue_depth, "Transfers in flight (default 16)")->check(CLI::Range(2, 63));
   app.add_option("--completions", completions, "Notice completions by interrupt or by polling")
       ->check(CLI::IsMember({"interrupt", "polling"}));
@@ -135,7 +151,7 @@ int main(int argc, char** argv) {
   for (auto [text, into] : {std::pair{&source, &wanted.source}, std::pair{&target, &wanted.target}}) {
     const auto parsed = paddock::pci::address::parse(*text);
     if (!parsed) {
-      fmt::print(stderr, "nvme_copy: '{}' is no PCI address: expected domain:bus:device.function\n", *text);
+      print(stderr, "nvme_copy: '{}' is no PCI address: expected domain:bus:device.function\n", *text);
       return static_cast<int>(ending::usage);
     }
     *into = *parsed;
@@ -143,7 +159,7 @@ int main(int argc, char** argv) {
   if (!provider.empty()) {
     const auto parsed = paddock::pci::address::parse(provider);
     if (!parsed) {
-      fmt::print(stderr, "nvme_copy: '{}' is no PCI address: expected domain:bus:device.function\n", provider);
+      print(stderr, "nvme_copy: '{}' is no PCI address: expected domain:bus:device.function\n", provider);
       return static_cast<int>(ending::usage);
     }
     wanted.provider = *parsed;
@@ -152,13 +168,18 @@ int main(int argc, char** argv) {
 
   struct sigaction on_signal {};
   on_signal.sa_handler = [](int) { stop_requested.store(true); };
-  ::sigaction(SIGINT, &on_signal, nullptr);
-  ::sigaction(SIGTERM, &on_signal, nullptr);
+  for (const int each : {SIGINT, SIGTERM, SIGHUP}) {
+    // What the shell or nohup told us to ignore stays ignored.
+    struct sigaction before {};
+    if (::sigaction(each, nullptr, &before) == 0 && before.sa_handler != SIG_IGN) {
+      ::sigaction(each, &on_signal, nullptr);
+    }
+  }
 
   const auto ended =
       completions == "polling" ? run<nvme::by_polling>(wanted, json) : run<nvme::by_interrupt>(wanted, json);
   if (!ended) {
-    fmt::print(stderr, "nvme_copy: {}\n", ended.error().message);
+    print(stderr, "nvme_copy: {}\n", ended.error().message);
     return static_cast<int>(ended.error().how);
   }
   if (json) {
@@ -166,8 +187,12 @@ int main(int argc, char** argv) {
   } else {
     print_report(*ended, wanted.verify);
   }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    print(stderr, "nvme_copy: the copy is done, but its summary could not be written\n");
+    return static_cast<int>(ending::failed);
+  }
   if (wanted.verify && ended->source_sha256 != ended->target_sha256) {
-    fmt::print(stderr, "nvme_copy: the target differs from the source\n");
+    print(stderr, "nvme_copy: the target differs from the source\n");
     return static_cast<int>(ending::not_equal);
   }
   return 0;

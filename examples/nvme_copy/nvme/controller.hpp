@@ -58,6 +58,7 @@ class controller final : private paddock::vfio::revocable {
   struct options {
     std::uint16_t queue_depth{32};
     bool interrupts{true};
+    bool memory_only{false};  ///< Only its memory buffer is wanted: no namespace is needed, and no I/O queue made.
     std::chrono::milliseconds io_timeout{30'000};
   };
   static constexpr std::chrono::seconds admin_timeout{10};
@@ -72,8 +73,8 @@ class controller final : private paddock::vfio::revocable {
   [[nodiscard]] const paddock::pci::address& address() const noexcept { return device_.address(); }
   [[nodiscard]] const nvme::identity& identity() const noexcept { return identity_; }
   [[nodiscard]] queue_pair& io() noexcept { return *io_; }
-  /// Fires for I/O completions. Requires: options::interrupts.
-  [[nodiscard]] const paddock::vfio::irq& interrupt() const noexcept { return *msix_; }
+  /// Fires for I/O completions. Requires: options::interrupts, and not memory_only.
+  [[nodiscard]] paddock::borrowed_fd interrupt() const noexcept { return msix_->event(io_vector_); }
   /// Fires when the kernel wants the device back: lose() is the answer.
   [[nodiscard]] const paddock::vfio::irq& removal_request() const noexcept { return *removal_; }
 
@@ -83,6 +84,10 @@ class controller final : private paddock::vfio::revocable {
   /// give. Errors: not_found (there is none), unsupported_by_device (a right is missing, or the controller refuses the
   /// address), and those of ioas::map().
   [[nodiscard]] paddock::result<memory_buffer> enable_memory_buffer(buffer_owner owner);
+  /// False once the memory buffer was revoked: whatever was written to it since then is lost.
+  [[nodiscard]] bool memory_buffer_is_live() const noexcept {
+    return cmb_mapping_.valid() && cmb_mapping_.status() == paddock::vfio::mapping_status::live;
+  }
 
   /// Reads or writes `blocks` blocks from `first` on. The fence fails with EIO where the controller reports an error.
   [[nodiscard]] paddock::result<paddock::fence_ptr> read(std::uint64_t first, std::uint32_t blocks, paddock::iova to) {
@@ -134,6 +139,7 @@ class controller final : private paddock::vfio::revocable {
   paddock::mmio_span registers_;
   capabilities capabilities_;
   std::optional<paddock::vfio::irq> msix_;
+  std::uint32_t io_vector_{0};
   std::optional<paddock::vfio::irq> removal_;
   std::unique_ptr<queue_pair> admin_;
   std::unique_ptr<queue_pair> io_;
@@ -184,6 +190,9 @@ inline paddock::result<void> controller::start(const options& wanted) {
   PADDOCK_TRY_VOID(wait_until_ready(true));
 
   PADDOCK_TRY(removal_, device_.enable_irq(paddock::vfio::irq_kind::request));
+  if (wanted.memory_only) {
+    return {};
+  }
   PADDOCK_TRY_VOID(learn_identity());
   return create_io_queues(wanted);
 }
@@ -258,21 +267,27 @@ inline paddock::result<void> controller::learn_identity() {
 }
 
 inline paddock::result<void> controller::create_io_queues(const options& wanted) {
-  const std::uint32_t most = std::min<std::uint32_t>(capabilities_.max_queue_entries(), 64);
-  const auto entries = static_cast<std::uint16_t>(std::clamp<std::uint32_t>(wanted.queue_depth + 1U, 2, most));
+  const std::uint32_t most = std::min<std::uint32_t>(capabilities_.max_queue_entries(), queue_pair::most_entries);
+  const auto entries = static_cast<std::uint16_t>(std::clamp<std::uint32_t>(wanted.queue_depth + 1U, 3, most));
   PADDOCK_TRY(io_, queue_pair::create(device_.space(), registers_, capabilities_.doorbell_stride(), 1, entries,
                                       wanted.io_timeout));
   if (wanted.interrupts) {
-    // Vector 0 belongs to the admin queue, which is polled.
-    PADDOCK_TRY(msix_, device_.enable_irq(paddock::vfio::irq_kind::msix, 2));
+    // Vector 0 is the admin queue's, which is polled; a controller with one vector has to share it.
+    PADDOCK_TRY(const auto vectors, device_.describe_irq(paddock::vfio::irq_kind::msix));
+    io_vector_ = vectors.count >= 2 ? 1 : 0;
+    PADDOCK_TRY(msix_, device_.enable_irq(paddock::vfio::irq_kind::msix, io_vector_ + 1));
   }
+  submission number_of_queues;  // One of each; the fields are zero-based.
+  number_of_queues.opcode = static_cast<std::uint8_t>(admin_opcode::set_features);
+  number_of_queues.dword10_to_15[0] = feature_number_of_queues;
+  PADDOCK_TRY_VOID(admin(number_of_queues));
   constexpr std::uint32_t physically_contiguous = 1;
   constexpr std::uint32_t interrupts_enabled = 2;
   submission cq;
   cq.opcode = static_cast<std::uint8_t>(admin_opcode::create_cq);
   cq.prp1 = io_->cq_address().value();
   cq.dword10_to_15[0] = io_->id() | ((entries - 1U) << 16U);
-  cq.dword10_to_15[1] = physically_contiguous | (wanted.interrupts ? interrupts_enabled | (1U << 16U) : 0U);
+  cq.dword10_to_15[1] = physically_contiguous | (wanted.interrupts ? interrupts_enabled | (io_vector_ << 16U) : 0U);
   PADDOCK_TRY_VOID(admin(cq));
   submission sq;
   sq.opcode = static_cast<std::uint8_t>(admin_opcode::create_sq);
@@ -297,6 +312,11 @@ inline paddock::result<memory_buffer> controller::enable_memory_buffer(buffer_ow
   }
   if (const char* why = refusal(found, owner); why != nullptr) {
     return paddock::fail(paddock::errc::unsupported_by_device, why);
+  }
+  if (!capabilities_.cmb_needs_enable() && owner != buffer_owner::neither) {
+    // Before NVMe 1.4 a controller knows its memory by its address on the bus, which behind an IOMMU nobody uses.
+    return paddock::fail(paddock::errc::unsupported_by_device,
+                         "CAP.CMBS is 0: the controller's own commands cannot be told where its memory buffer is");
   }
   PADDOCK_TRY(cmb_bar_, device_.map_bar(paddock::bar_index(found.bar())));
   if (found.offset() >= cmb_bar_->size()) {

@@ -68,13 +68,19 @@ class queue_pair {
   static constexpr std::size_t page = 4096;
   static constexpr std::uint64_t longest_transfer = (page / sizeof(std::uint64_t)) * page;
 
+  /// The submission queue has one page.
+  static constexpr std::uint16_t most_entries = page / sizeof(submission);
+
   /// Memory for `entries` entries. `registers` is BAR0; ringing starts with the first submission.
-  /// Requires: 2 <= entries <= 256.
+  /// Errors: invalid_argument (fewer than 2 or more than most_entries), and those of coherent_buffer::create().
   [[nodiscard]] static paddock::result<std::unique_ptr<queue_pair>> create(paddock::vfio::ioas& space,
                                                                            paddock::mmio_span registers,
                                                                            std::uint32_t doorbell_stride,
                                                                            std::uint16_t id, std::uint16_t entries,
                                                                            std::chrono::nanoseconds timeout) {
+    if (entries < 2 || entries > most_entries) {
+      return paddock::fail(paddock::errc::invalid_argument, "NVMe queue entries");
+    }
     PADDOCK_TRY(auto memory, paddock::vfio::coherent_buffer::create(space, (2U + entries) * page));
     std::unique_ptr<queue_pair> made(
         new queue_pair(space, registers, doorbell_stride, id, entries, timeout, std::move(memory)));
@@ -92,6 +98,8 @@ class queue_pair {
   [[nodiscard]] paddock::iova cq_address() const noexcept { return memory_.iova(page); }
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return context_.timeout(); }
   [[nodiscard]] const traffic& moved() const noexcept { return moved_; }
+  /// The most commands that were in flight at once.
+  [[nodiscard]] std::uint16_t peak() const noexcept { return peak_.load(); }
 
   /// Queues a command whose data, if any, are `bytes` at `data`. The addresses must stay mapped until the fence
   /// signals. Errors: busy (depth() commands are in flight), no_device, misaligned and out_of_range (the transfer),
@@ -136,6 +144,7 @@ class queue_pair {
   paddock::fence_context context_;
   paddock::vfio::coherent_buffer memory_;
   traffic moved_;
+  std::atomic<std::uint16_t> peak_{0};
 
   std::mutex mutex_;         ///< Guards everything below. Fences are signaled without it.
   std::vector<slot> slots_;  ///< By command id.
@@ -184,12 +193,12 @@ inline paddock::result<void> queue_pair::describe_data(submission& entry, std::u
 inline paddock::result<paddock::fence_ptr> queue_pair::submit(submission entry, paddock::iova data,
                                                               std::uint64_t bytes) {
   const auto mapped = bytes == 0 ? std::nullopt : space_.find(data);
-  if (bytes != 0 && (!mapped || !paddock::range_fits(data - mapped->start, bytes, mapped->size))) {
-    return paddock::fail(paddock::errc::out_of_range, "NVMe transfer: the data are not mapped");
-  }
   const std::lock_guard guard(mutex_);
   if (stopped_with_) {
     return paddock::fail(*stopped_with_, "NVMe queue");
+  }
+  if (bytes != 0 && (!mapped || !paddock::range_fits(data - mapped->start, bytes, mapped->size))) {
+    return paddock::fail(paddock::errc::bad_address, "NVMe transfer: the data are not mapped");
   }
   if (in_flight_ == depth()) {
     return paddock::fail(paddock::errc::busy, "NVMe queue is full");
@@ -203,6 +212,7 @@ inline paddock::result<paddock::fence_ptr> queue_pair::submit(submission entry, 
   }
   *free = {paddock::fence_ptr::adopt(made), bytes, mapped ? mapped->storage : paddock::storage_kind::memory};
   ++in_flight_;
+  peak_ = std::max(peak_.load(), in_flight_);
 
   entry.command_id = command_id;
   std::memcpy(memory_.bytes().data() + sq_tail_ * sizeof(submission), &entry, sizeof entry);
@@ -218,6 +228,7 @@ inline std::size_t queue_pair::walk() noexcept {
     std::size_t count = 0;
     {
       const std::lock_guard guard(mutex_);
+      const std::uint16_t old_head = cq_head_;
       while (!stopped_with_ && count < done.size()) {
         const auto* entry = memory_.at<const volatile std::uint16_t>(page + cq_head_ * sizeof(completion) +
                                                                      offsetof(completion, status_and_phase));
@@ -242,7 +253,7 @@ inline std::size_t queue_pair::walk() noexcept {
         done[count++] = std::exchange(finished.fence, {});
         --in_flight_;
       }
-      if (count != 0) {
+      if (cq_head_ != old_head) {
         registers_.write32(cq_doorbell_, cq_head_);
       }
     }

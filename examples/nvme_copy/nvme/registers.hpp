@@ -83,6 +83,9 @@ inline constexpr std::uint64_t cmbmsc_memory_enable = 2;
 inline constexpr std::uint32_t cmbsts_address_invalid = 1;
 
 enum class admin_opcode : std::uint8_t { create_sq = 0x01, create_cq = 0x05, identify = 0x06, set_features = 0x09 };
+/// Feature of Set Features: how many I/O queues the host will make.
+inline constexpr std::uint32_t feature_number_of_queues = 0x07;
+
 enum class io_opcode : std::uint8_t { flush = 0x00, write = 0x01, read = 0x02 };
 
 /// A submission queue entry.

@@ -134,11 +134,18 @@ struct group_member {
         "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit before the container is made ({})",
         bytes, why);
   }
+  if (why.sys_errno == EMFILE || why.sys_errno == ENFILE) {
+    return fmt::format("too many open files: raise the limit with `ulimit -n` ({})", why);
+  }
   if (why.code != errc::limit_reached || why.sys_errno != ENOMEM) {
     return fmt::format("mapping {} bytes for DMA: {}", bytes, why);
   }
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
+  if (limit.rlim_cur == RLIM_INFINITY) {
+    return fmt::format("mapping {} bytes for DMA: the kernel had no memory for it, and no limit stands in the way ({})",
+                       bytes, why);
+  }
   return fmt::format(
       "mapping {} bytes for DMA would exceed the limit on locked memory, which is {} KiB: it must allow at least {} "
       "KiB "

@@ -91,8 +91,15 @@ TEST_CASE("each way in which opening fails has its advice") {
 }
 
 TEST_CASE("the limit on locked memory says how much is needed") {
+  rlimit limit{};
+  REQUIRE(::getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+  limit.rlim_cur = 64 * 1024;
+  REQUIRE(::setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
   const std::string text = vfio::explain_map_failure(std::uint64_t{3} << 20U, error{errc::limit_reached, ENOMEM, "x"});
   CHECK(says(text, "3072 KiB"));
+  CHECK(says(text, "which is 64 KiB"));
+  CHECK(says(vfio::explain_map_failure(4096, error{errc::limit_reached, ENOSPC, "x"}), "dma_entry_limit"));
+  CHECK(says(vfio::explain_map_failure(4096, error{errc::limit_reached, EMFILE, "x"}), "ulimit -n"));
   CHECK(says(vfio::explain_map_failure(4096, error{errc::bad_address, 0, "x"}), "bad_address"));
 }
 

@@ -72,6 +72,8 @@ def _drive_arguments(device: Device, given: Path | None, run: Path) -> list[str]
         raise LaneError(f"--drive {device.id}: there is no file {path}")
     # A node made by -blockdev stays when its device is unplugged; one made by -drive would go with it.
     node = {"driver": "raw", "file": {"driver": "file", "filename": str(path.absolute())}}
+    if device.drive.get("forgets"):
+        node = {"driver": "null-co", "size": device.drive["size"] << 20, "read-zeroes": True}
     if "inject_error" in device.drive:
         node = {"driver": "blkdebug", "image": node, "inject-error": device.drive["inject_error"]}
     return ["-blockdev", json.dumps({"node-name": device.id} | node)]
@@ -91,7 +93,7 @@ def _device(table: dict, path: Path) -> Device:
     if ("id" in table) == ("role" in table) or not _ID.fullmatch(name):
         raise LaneError(f"{path}: {where} needs either an id or a role, of letters, digits and underscores")
     if "drive" in table:
-        _take(table["drive"], path, f"the drive of {name}", {"size", "inject_error"}, {"size"})
+        _take(table["drive"], path, f"the drive of {name}", {"size", "inject_error", "forgets"}, {"size"})
     return Device(name, table["driver"], table.get("bus"), table.get("properties", {}), table.get("drive"),
                   table.get("guest_driver"), "role" in table)
 
