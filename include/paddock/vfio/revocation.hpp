@@ -63,24 +63,24 @@ class revocation_list {
       listeners_.erase(listeners_.iterator_to(listener));
       return;
     }
-    told_one_.wait(guard, [&] { return being_told_ != &listener || ::pthread_equal(teller_, ::pthread_self()) != 0; });
+    told_one_.wait(guard, [&] { return !is_being_told(listener) || ::pthread_equal(teller_, ::pthread_self()) != 0; });
   }
 
   /// Tells everyone who is on the list now. Requires: lock() is held.
   void revoke(revoke_reason reason) noexcept {
     std::unique_lock guard(mutex_);
-    list still_to_tell;
-    still_to_tell.swap(listeners_);
-    while (!still_to_tell.empty()) {
-      revocable& next = still_to_tell.front();
-      still_to_tell.pop_front();
-      revocable* const outer = being_told_;  // on_revoke() of an outer call may have led here.
-      being_told_ = &next;
+    // A list of the object's, not of this call: when on_revoke() leads here again, by destroying the device, say, all
+    // who are left are told before that call goes on.
+    to_tell_.splice(to_tell_.end(), listeners_);
+    while (!to_tell_.empty()) {
+      frame now{&to_tell_.front(), telling_};
+      to_tell_.pop_front();
+      telling_ = &now;
       teller_ = ::pthread_self();
       guard.unlock();
-      next.on_revoke(reason);
+      now.told->on_revoke(reason);
       guard.lock();
-      being_told_ = outer;
+      telling_ = now.outer;
       told_one_.notify_all();
     }
   }
@@ -107,11 +107,26 @@ class revocation_list {
     return {};
   }
 
+  /// A call of on_revoke() that has not returned; they nest in one thread.
+  struct frame {
+    revocable* told;
+    frame* outer;
+  };
+  [[nodiscard]] bool is_being_told(const revocable& listener) const noexcept {
+    for (const frame* each = telling_; each != nullptr; each = each->outer) {
+      if (each->told == &listener) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   std::recursive_mutex storage_;
   mutable std::mutex mutex_;  ///< Guards everything below; never held while a listener is told.
   std::condition_variable told_one_;
   list listeners_;
-  revocable* being_told_{nullptr};
+  list to_tell_;
+  frame* telling_{nullptr};
   pthread_t teller_{};
   bool closed_{false};
 };

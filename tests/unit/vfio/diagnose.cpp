@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <paddock/vfio/diagnose.hpp>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -93,7 +94,7 @@ TEST_CASE("each way in which opening fails has its advice") {
 TEST_CASE("the limit on locked memory says how much is needed") {
   rlimit limit{};
   REQUIRE(::getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
-  limit.rlim_cur = 64 * 1024;
+  limit.rlim_cur = rlim_t{64} * 1024;
   REQUIRE(::setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
   const std::string text = vfio::explain_map_failure(std::uint64_t{3} << 20U, error{errc::limit_reached, ENOMEM, "x"});
   CHECK(says(text, "3072 KiB"));

@@ -46,14 +46,14 @@ struct recording_space final : vfio::detail::address_space {
 };
 
 struct test_space : vfio::ioas {
-  explicit test_space(std::shared_ptr<recording_space> made) : ioas(made), kernel(*made) {
+  explicit test_space(const std::shared_ptr<recording_space>& made) : ioas(made), kernel(*made) {
     kernel.allocator.set_usable({{iova(0), iova(0xffffffff)}});
   }
   test_space() : test_space(std::make_shared<recording_space>()) {}
   recording_space& kernel;
 };
 
-alignas(4096) std::array<std::byte, 8 * 4096> memory;
+alignas(4096) std::array<std::byte, std::size_t{8} * 4096> memory;
 
 std::span<std::byte> pages(std::size_t first, std::size_t count) {
   return std::span(memory).subspan(first * 4096, count * 4096);
@@ -67,12 +67,12 @@ struct fake_device {
   std::shared_ptr<vfio::detail::bar_window> window;
 
   fake_device() {
-    REQUIRE(::ftruncate(file.get(), 8 * 4096) == 0);
+    REQUIRE(::ftruncate(file.get(), std::size_t{8} * 4096) == 0);
     vfio::region info;
-    info.size = 8 * 4096;
+    info.size = std::size_t{8} * 4096;
     info.readable = true;
     info.writable = true;
-    info.areas = {{0, 6 * 4096}};
+    info.areas = {{0, std::uint64_t{6} * 4096}};
     auto made = vfio::detail::bar_window::create(file, info);
     REQUIRE(made);
     window = *made;
@@ -150,7 +150,7 @@ TEST_CASE("a slice is mapped once for all who ask alike") {
   CHECK(space.kernel.maps == 1);
   auto elsewhere = space.map(device.slice(0, 4096), {.at = iova(0x80000)});
   CHECK(elsewhere->iova() == iova(0x80000));
-  CHECK(space.map(device.slice(6 * 4096, 4096)).error() == errc::not_mappable);
+  CHECK(space.map(device.slice(std::uint64_t{6} * 4096, 4096)).error() == errc::not_mappable);
 }
 
 TEST_CASE("revocation unmaps before it returns, and keeps the address until the holder goes") {
@@ -221,6 +221,28 @@ TEST_CASE("a listener may join again while it is told, for the next time") {
   CHECK(list.join(driver).error() == errc::no_device);
 }
 
+TEST_CASE("a revocation inside a revocation tells all who are left before it returns") {
+  struct nesting final : vfio::revocable {
+    explicit nesting(fake_device& of) : device(of) {}
+    void on_revoke(vfio::revoke_reason) noexcept override {
+      device.state->listeners->revoke(vfio::revoke_reason::closed);
+      mapped_after = space->kernel.mapped;
+    }
+    fake_device& device;
+    test_space* space{nullptr};
+    int mapped_after{-1};
+  };
+  test_space space;
+  fake_device device;
+  nesting driver(device);
+  driver.space = &space;
+  auto mapping = space.map(device.slice(0, 4096));
+  REQUIRE(device.state->listeners->join_first(driver));
+  const auto storage = device.state->listeners->lock();
+  device.state->listeners->revoke(vfio::revoke_reason::reset);
+  CHECK(driver.mapped_after == 0);
+}
+
 TEST_CASE("leaving waits for the listener that another thread is telling") {
   struct slow final : vfio::revocable {
     void on_revoke(vfio::revoke_reason) noexcept override {
@@ -279,6 +301,7 @@ TEST_CASE("mapping, dropping, looking up and revoking from many threads") {
   const fake_device device;
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int i = 0; i < 2; ++i) {
     threads.emplace_back([&] {
       while (!stop) {
