@@ -13,6 +13,7 @@ MODELS = {
     "edu": ("0x1234", "0x11e8"),
     "ivshmem-plain": ("0x1af4", "0x1110"),
     "virtio-gpu-pci": ("0x1af4", "0x1050"),
+    "virtio-rng-pci": ("0x1af4", "0x1005"),
 }
 TOPOLOGY = Path(__file__).resolve().parent.parent / "topology.toml"
 

@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -208,7 +209,7 @@ class Machine:
 
     def shell(self) -> int:
         """Runs shell.sh of the results folder on the terminal."""
-        size = os.get_terminal_size()
+        size = shutil.get_terminal_size()
         self._lane.send(f"shell {size.lines} {size.columns}")
         return self._done("shell", self._next_word(self.deadline, ""))[0]
 
