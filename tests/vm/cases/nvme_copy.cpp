@@ -7,6 +7,7 @@
 
 #include <array>
 #include <chrono>
+#include <filesystem>
 #include <optional>
 #include <thread>
 
@@ -99,6 +100,26 @@ void check_fails(const outcome<report>& ended, ending how, const std::string& te
   INFO(ended.error().message);
   CHECK(ended.error().how == how);
   CHECK(ended.error().message.find(text) != std::string::npos);
+}
+
+/// The kernel wants a device back, as before an unplug: the driver's removal waits for us in a process of its own.
+/// Unplugged for good it is in the cases without peer-to-peer transfers, whose end in the middle QEMU does not survive
+/// reliably.
+void begin_unbind(const char* name) {
+  const std::string device = to_string(role(name));
+  const std::string command = "echo " + device + " > /sys/bus/pci/drivers/vfio-pci/unbind &";
+  REQUIRE(std::system(command.c_str()) == 0);  // NOLINT(cert-env33-c): a fixed command.
+}
+
+void finish_unbind(const char* name) {
+  const std::string device = to_string(role(name));
+  const deadline until = deadline::in(20s);
+  while (std::filesystem::exists("/sys/bus/pci/devices/" + device + "/driver")) {
+    REQUIRE_FALSE(until.passed());
+    std::this_thread::sleep_for(20ms);
+  }
+  const std::string command = std::string(std::getenv("PADDOCK_VM_BIND")) + " " + device + " vfio-pci";
+  REQUIRE(std::system(command.c_str()) == 0);  // NOLINT(cert-env33-c): the guest's own script.
 }
 
 /// Starts the program itself, as a user would.
@@ -300,9 +321,7 @@ TEST_CASE("nvme_copy: a target that is unplugged in the middle ends the copy wit
       CHECK(ask_host("unplug --no-wait nvme_b") == 0);
     }
   };
-  request wanted = from_to("NVME_A", "NVME_B", through::p2p);
-  wanted.provider = wanted.target;
-  wanted.queue_depth = depth_that_qemu_survives;
+  request wanted = from_to("NVME_A", "NVME_B", through::system);
   check_fails(run(space, wanted, watch), ending::device_lost, "taken away");
   REQUIRE(asked);
   CHECK(space.mapping_count() == 0);
@@ -311,29 +330,28 @@ TEST_CASE("nvme_copy: a target that is unplugged in the middle ends the copy wit
   guard.check();
 }
 
-TEST_CASE("nvme_copy: a source whose memory carries the copy is unplugged in the middle") {
+TEST_CASE("nvme_copy: a source whose memory carries the copy is taken away in the middle") {
   auto space = unwrap(vfio::container::create());
   std::atomic<bool> asked{false};
   observer watch;
   watch.progress = [&](std::uint64_t) {
     if (!asked.exchange(true)) {
-      CHECK(ask_host("unplug --no-wait nvme_a") == 0);
+      begin_unbind("NVME_A");
     }
   };
   check_fails(run<nvme::by_polling>(space, from_to("NVME_A", "NVME_B", through::p2p), watch), ending::device_lost,
               "taken away");
   CHECK(space.mapping_count() == 0);
-  CHECK(ask_host("wait-unplugged nvme_a") == 0);
-  CHECK(ask_host("plug nvme_a") == 0);
+  finish_unbind("NVME_A");
 }
 
-TEST_CASE("nvme_copy: a provider that is unplugged in the middle is no success") {
+TEST_CASE("nvme_copy: a provider that is taken away in the middle is no success") {
   auto space = unwrap(vfio::container::create());
   std::atomic<bool> asked{false};
   observer watch;
   watch.progress = [&](std::uint64_t) {
     if (!asked.exchange(true)) {
-      CHECK(ask_host("unplug --no-wait nvme_b") == 0);
+      begin_unbind("NVME_B");
     }
   };
   request wanted = from_to("NVME_A", "NVME_FAR", through::p2p);
@@ -341,8 +359,7 @@ TEST_CASE("nvme_copy: a provider that is unplugged in the middle is no success")
   wanted.queue_depth = depth_that_qemu_survives;
   check_fails(run(space, wanted, watch), ending::device_lost, "provider");
   CHECK(space.mapping_count() == 0);
-  CHECK(ask_host("wait-unplugged nvme_b") == 0);
-  CHECK(ask_host("plug nvme_b") == 0);
+  finish_unbind("NVME_B");
 }
 
 TEST_CASE("nvme_copy: verification finds a target that did not keep what was written") {

@@ -341,6 +341,16 @@ TEST_CASE("vfio: interrupts have one owner") {
   CHECK(unwrap(msix.take(0)) == 1);  // Whoever waits is woken.
 }
 
+TEST_CASE("vfio: errors reach an eventfd on PCIe devices, and are refused where there are none") {
+  auto space = unwrap(vfio::container::create());
+  auto express = open_device(space, "NVME_A");
+  auto errors = unwrap(express.enable_irq(vfio::irq_kind::error));
+  unwrap(errors.trigger(0));
+  CHECK(unwrap(errors.take(0)) == 1);
+  auto conventional = open_device(space, "EDU");
+  CHECK(code(conventional.enable_irq(vfio::irq_kind::error)) == errc::unsupported_by_device);
+}
+
 TEST_CASE("vfio: a driver may destroy its device when it is told") {
   struct destroying final : vfio::revocable {
     void on_revoke(vfio::revoke_reason) noexcept override { device.reset(); }
