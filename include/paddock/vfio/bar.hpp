@@ -16,8 +16,9 @@
 namespace paddock::vfio {
 
 /// Made by device::map_bar(). Holds the window: an mmio_span of it is valid while a bar or a slice lives. After the
-/// device is gone the window reads as ones and takes writes without effect, so a thread in the middle of an access
-/// never gets a SIGBUS. Thread-safety: as a value; the registers behind it are the driver's concern.
+/// device is gone the window reads as ones (a large one as zeroes beyond its first GiB) and takes writes without
+/// effect, so a thread in the middle of an access never gets a SIGBUS. Thread-safety: as a value; the registers behind
+/// it are the driver's concern.
 class bar {
  public:
   bar(bar_index index, std::shared_ptr<detail::device_state> device,
