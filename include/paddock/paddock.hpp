@@ -16,6 +16,8 @@
 #include <paddock/fence/callback.hpp>
 #include <paddock/fence/context.hpp>
 #include <paddock/fence/fence.hpp>
+#include <paddock/fence/outcome.hpp>
+#include <paddock/fence/timestamp.hpp>
 #include <paddock/fence/wait.hpp>
 #include <paddock/fwd.hpp>
 #include <paddock/policy/wait.hpp>

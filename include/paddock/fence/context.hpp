@@ -7,7 +7,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <new>
 
 #include <paddock/base/result.hpp>
 #include <paddock/fence/fence.hpp>
@@ -37,9 +39,19 @@ inline std::uint64_t allocate_context_ids(std::uint64_t count) noexcept {
 /// the fences.
 class fence_context {
  public:
+  /// How the sequence numbers of a context compare.
+  enum class seqno_order : std::uint8_t {
+    never_wraps,      ///< As 64-bit numbers.
+    wraps_at_32_bits  ///< As the signed difference of their lower halves, for hardware that counts in 32 bits.
+  };
+
   /// Requires: `name` is a string literal, or outlives every fence. Kernel: dma_fence_context_alloc.
-  fence_context(const char* name, std::chrono::nanoseconds timeout) noexcept
-      : id_(detail::allocate_context_ids(1)), name_(name), timeout_(timeout) {}
+  fence_context(const char* name, std::chrono::nanoseconds timeout,
+                seqno_order order = seqno_order::never_wraps) noexcept
+      : id_(detail::allocate_context_ids(1)),
+        name_(name),
+        timeout_(timeout),
+        tag_(order == seqno_order::wraps_at_32_bits ? detail::fence_tag::wrapping : 0) {}
   fence_context(const fence_context&) = delete;
   fence_context& operator=(const fence_context&) = delete;
 
@@ -49,17 +61,24 @@ class fence_context {
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
 
   /// The sequence number of the next fence; each is given once.
-  [[nodiscard]] std::uint64_t next_seqno() noexcept { return next_seqno_.fetch_add(1); }
+  [[nodiscard]] std::uint64_t next_seqno() noexcept {
+    // order: relaxed: a number, which publishes nothing.
+    return next_seqno_.fetch_add(1, std::memory_order_relaxed);
+  }
 
   /// A pending fence with the next sequence number, on the heap. `ops` and `source` as in fence's constructor.
   /// Errors: out_of_memory.
   [[nodiscard]] result<fence_ptr> create(const fence_ops* ops = nullptr, void* source = nullptr) noexcept {
-    auto* made = new (std::nothrow) fence(*this, ops, source);
+    return create(fence_seqno(next_seqno()), ops, source);
+  }
+  /// The same with a sequence number that the driver counts itself.
+  [[nodiscard]] result<fence_ptr> create(fence_seqno seqno, const fence_ops* ops = nullptr,
+                                         void* source = nullptr) const noexcept {
+    fence::parts parts = describe(seqno, ops, source);
+    parts.tag |= detail::fence_tag::on_heap;
+    auto* made = new (std::nothrow) fence(parts);
     if (made == nullptr) {
       return fail(errc::out_of_memory, "fence_context::create");
-    }
-    if (made->release_ == nullptr) {
-      made->release_ = &fence::delete_from_heap;
     }
     return fence_ptr::adopt(made);
   }
@@ -76,18 +95,23 @@ class fence_context {
   }
 
  private:
+  friend class fence;
+
+  [[nodiscard]] fence::parts describe(fence_seqno seqno, const fence_ops* ops, void* source) const noexcept {
+    return {id_, seqno.value(), name_, ops, source, tag_};
+  }
+
   std::uint64_t id_;
   const char* name_;
   std::chrono::nanoseconds timeout_;
+  std::uint32_t tag_;
   std::atomic<std::uint64_t> next_seqno_{1};
 };
 
 inline fence::fence(fence_context& context, const fence_ops* ops, void* source) noexcept
-    : ops_(ops != nullptr ? ops : &no_ops),
-      release_(ops_->release),
-      source_(source),
-      name_(context.name()),
-      context_(context.id()),
-      seqno_(context.next_seqno()) {}
+    : fence(context, fence_seqno(context.next_seqno()), ops, source) {}
+
+inline fence::fence(const fence_context& context, fence_seqno seqno, const fence_ops* ops, void* source) noexcept
+    : fence(context.describe(seqno, ops, source)) {}
 
 }  // namespace paddock

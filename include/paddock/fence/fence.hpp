@@ -6,21 +6,24 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
-#include <mutex>
-#include <new>
 #include <utility>
 
+#include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
-#include <paddock/detail/futex.hpp>
 #include <paddock/fence/callback.hpp>
+#include <paddock/fence/core.hpp>
+#include <paddock/fence/timestamp.hpp>
+#include <paddock/fence/traits.hpp>
 
 namespace paddock {
 
 class fence;
 class fence_context;
+
+/// The place of a fence in its context.
+using fence_seqno = strong_id<struct fence_seqno_tag, std::uint64_t>;
 
 /// What a source of fences may add. Every entry may be null.
 struct fence_ops {
@@ -36,7 +39,20 @@ struct fence_ops {
   void (*release)(fence&) noexcept = nullptr;
 };
 
-/// Pending, then signaled or failed, once and for all.
+namespace detail {
+
+/// What a fence is, in the tag of its core: containers are told by it, not by the address of their operations, which
+/// each shared object has its own of.
+struct fence_tag {
+  static constexpr std::uint32_t on_heap = 1;   ///< Deleted with its last reference.
+  static constexpr std::uint32_t wrapping = 2;  ///< seqno compares in 32 bits, around the wrap.
+  static constexpr std::uint32_t array = 4;
+  static constexpr std::uint32_t chain = 8;
+};
+
+}  // namespace detail
+
+/// Pending, then signaled or failed, once and for all. 64 bytes; nothing here allocates or locks.
 /// Thread-safety: everything from any thread, and from inside callbacks. Not async-signal-safe.
 class fence {
  public:
@@ -44,16 +60,16 @@ class fence {
   /// by fence_context::create(). It has one reference, which is the caller's. Requires: `ops` outlives the fence.
   /// `source` is the driver's, given back by source().
   explicit fence(fence_context& context, const fence_ops* ops = nullptr, void* source = nullptr) noexcept;
+  /// The same with a sequence number that the driver counts itself: where its ring has one, this saves the context's.
+  fence(const fence_context& context, fence_seqno seqno, const fence_ops* ops = nullptr,
+        void* source = nullptr) noexcept;
   fence(const fence&) = delete;
   fence& operator=(const fence&) = delete;
   fence(fence&&) = delete;
   fence& operator=(fence&&) = delete;
 
   /// True once complete, with or without error. A pure load: it never asks the source.
-  [[nodiscard]] bool is_signaled() const noexcept {
-    // order: pairs with the exchange in complete(): who sees "signaled" sees error and timestamp.
-    return (state_.load(std::memory_order_acquire) & complete_bit) != 0;
-  }
+  [[nodiscard]] bool is_signaled() const noexcept { return core_.is_signaled(); }
 
   /// Asks the source whether it is done, and completes the fence when it is. Returns is_signaled() after that.
   /// Kernel: dma_fence_is_signaled with ops->signaled.
@@ -64,98 +80,185 @@ class fence {
     return is_signaled();
   }
 
-  /// Completes without error. Returns whether this call was the one; false: it was complete already.
-  bool signal() noexcept { return complete(0); }
+  /// Completes without error. Returns whether this call was the one; false: it was complete already, and stays as it
+  /// is. When it returns, or, inside a callback, when that has returned, the callbacks have run. The fence is not
+  /// touched after it became complete: whoever waits for it may free it, even while its callbacks run.
+  /// Kernel: dma_fence_signal, dma_fence_signal_timestamp.
+  template <timestamp_policy Timestamp = clock_timestamp>
+  bool signal(Timestamp timestamp = {}) noexcept {
+    return core_.complete(timestamp.success_word());
+  }
+  bool signal(monotonic_clock::time_point when) noexcept { return signal(given_timestamp(when)); }
   /// Completes with an error: the errno whose general meaning the code is. Returns as signal().
-  bool fail(errc why) noexcept { return complete(detail::errno_from_errc(why)); }
+  template <timestamp_policy Timestamp = clock_timestamp>
+  bool fail(errc why, Timestamp timestamp = {}) noexcept {
+    return fail(detail::errno_from_errc(why), timestamp);
+  }
   /// Completes with the errno that a kernel interface gave; one outside [1, 4095] becomes EIO. Returns as signal().
-  bool fail(int sys_errno) noexcept { return complete(sys_errno >= 1 && sys_errno <= 4095 ? sys_errno : EIO); }
+  template <timestamp_policy Timestamp = clock_timestamp>
+  bool fail(int sys_errno, Timestamp timestamp = {}) noexcept {
+    return core_.complete(detail::signaled_word::failure(valid_errno(sys_errno), timestamp.time()));
+  }
 
   /// 0 while pending and after success, else the errno given to fail(); EDEADLK when the fence was abandoned.
-  [[nodiscard]] int sys_errno() const noexcept { return is_signaled() ? sys_errno_ : 0; }
+  [[nodiscard]] int sys_errno() const noexcept {
+    const std::uint64_t word = core_.word();
+    return core_.is_signaled(word) ? detail::signaled_word::sys_errno(word) : 0;
+  }
   /// The error of a failed fence. Requires: sys_errno() != 0.
   [[nodiscard]] struct error error() const noexcept { return error_from_errno(sys_errno(), name_); }
   /// Pending fences give timed_out: nothing is known of them yet.
   [[nodiscard]] wait_status status() const noexcept {
-    if (!is_signaled()) {
+    const std::uint64_t word = core_.word();
+    if (!core_.is_signaled(word)) {
       return wait_status::timed_out;
     }
-    return sys_errno_ == 0 ? wait_status::signaled : wait_status::failed;
+    return (word & detail::signaled_word::failed) == 0 ? wait_status::signaled : wait_status::failed;
   }
-  /// When it completed. Requires: is_signaled().
-  [[nodiscard]] monotonic_clock::time_point timestamp() const noexcept { return timestamp_; }
+  /// When it completed, as far as a timestamp was taken; failures in steps of 256 ns. Requires: is_signaled().
+  [[nodiscard]] monotonic_clock::time_point timestamp() const noexcept {
+    return detail::signaled_word::timestamp(core_.word());
+  }
+  /// Error and timestamp, from one look. Requires: is_signaled().
+  [[nodiscard]] fence_outcome outcome() const noexcept { return detail::signaled_word::outcome(core_.word()); }
 
   /// Queues a callback, or says that the fence is complete and the callback will never run. Never both, never neither.
+  /// Callbacks run in the order in which they were added. Requires: the node is not queued.
   /// Kernel: dma_fence_add_callback.
-  add_outcome add_callback(fence_callback& node) noexcept;
-  /// Takes a callback back, see remove_outcome. Kernel: dma_fence_remove_callback.
-  remove_outcome remove_callback(fence_callback& node) noexcept;
+  add_outcome add_callback(fence_callback& node) noexcept {
+    return core_.add(node, [this]() noexcept { return enable_word(); });
+  }
+  /// Takes a callback back, see remove_outcome. On a complete fence it waits until that node, and those before it, have
+  /// run; inside a callback of the same run, where that would never end, it takes the node out. Two callbacks in two
+  /// threads that each remove what the other thread still has to run wait for each other. Kernel:
+  /// dma_fence_remove_callback.
+  remove_outcome remove_callback(fence_callback& node) noexcept { return core_.remove(node); }
 
   /// Makes sure that the source will signal by itself. Kernel: dma_fence_enable_sw_signaling.
-  void enable_signaling() noexcept;
+  void enable_signaling() noexcept {
+    core_.arm([this]() noexcept { return enable_word(); });
+  }
   /// Passes on a wish; the earliest is kept. Kernel: dma_fence_set_deadline.
-  void set_deadline(deadline wish) noexcept;
+  void set_deadline(deadline wish) noexcept {
+    if (is_signaled()) {
+      return;
+    }
+    // order: relaxed, both: a hint, which publishes nothing.
+    std::int64_t kept = deadline_.load(std::memory_order_relaxed);
+    do {
+      if (wish.nanoseconds() >= kept) {
+        return;
+      }
+      // order: relaxed, as above.
+    } while (!deadline_.compare_exchange_weak(kept, wish.nanoseconds(), std::memory_order_relaxed));
+    if (ops_->set_deadline != nullptr) {
+      ops_->set_deadline(*this, wish);
+    }
+  }
 
   [[nodiscard]] std::uint64_t context() const noexcept { return context_; }
   [[nodiscard]] std::uint64_t seqno() const noexcept { return seqno_; }
   [[nodiscard]] const char* name() const noexcept { return name_; }
   [[nodiscard]] void* source() const noexcept { return source_; }
 
-  /// One more reference.
-  void get() noexcept {
-    // order: a new reference is made from one that is held, so nothing has to be seen.
-    references_.fetch_add(1, std::memory_order_relaxed);
+  /// Whether this one comes after the other in their context; 32-bit sequence numbers compare around their wrap, where
+  /// a distance of 2^31 is undecided and counts as "not later". Requires: both are of one context.
+  /// Kernel: dma_fence_is_later.
+  [[nodiscard]] bool is_later_than(const fence& other) const noexcept {
+    if ((core_.tag() & detail::fence_tag::wrapping) != 0) {
+      return static_cast<std::int32_t>(static_cast<std::uint32_t>(seqno_) - static_cast<std::uint32_t>(other.seqno_)) >
+             0;
+    }
+    return seqno_ > other.seqno_;
   }
+  [[nodiscard]] bool is_array() const noexcept { return (core_.tag() & detail::fence_tag::array) != 0; }
+  [[nodiscard]] bool is_chain() const noexcept { return (core_.tag() & detail::fence_tag::chain) != 0; }
+  /// Whether it stands for other fences, which for_each_leaf() visits.
+  [[nodiscard]] bool is_container() const noexcept { return is_array() || is_chain(); }
+
+  /// One more reference. Requires: the caller holds one, or knows that somebody does.
+  void get() noexcept { core_.get(); }
   /// One less. The last one of a pending fence fails it with EDEADLK, then releases it.
-  void put() noexcept;
+  void put() noexcept {
+    if (!core_.put_is_last()) {
+      return;
+    }
+    const bool freed_here = ops_->release == nullptr && (core_.tag() & detail::fence_tag::on_heap) != 0;
+    // Where nobody can see the end of it, nobody has to be told.
+    if (!is_signaled() && !(freed_here && core_.is_unobserved())) {
+      fail(EDEADLK);
+    }
+    if (freed_here) {
+      delete_from_heap(this);
+    } else if (ops_->release != nullptr) {
+      ops_->release(*this);
+    }
+  }
 
   /// Sleeps until completion or the deadline, without spinning. fence/wait.hpp has the policies.
-  [[nodiscard]] bool sleep_until(deadline until) noexcept;
+  [[nodiscard]] bool sleep_until(deadline until) noexcept {
+    enable_signaling();
+    return core_.sleep_until(until);
+  }
 
  protected:
+  /// What containers and complete fences are made of.
+  struct parts {
+    std::uint64_t context{0};
+    std::uint64_t seqno{0};
+    const char* name{""};
+    const fence_ops* ops{nullptr};
+    void* source{nullptr};
+    std::uint32_t tag{0};
+  };
+  explicit fence(const parts& p) noexcept : fence(p, p.ops == nullptr || p.ops->enable_signaling == nullptr) {}
+  /// Complete from the start.
+  fence(const parts& p, fence_outcome outcome) noexcept
+      : fence(p, outcome.sys_errno == 0
+                     ? detail::signaled_word::success(outcome.timestamp)
+                     : detail::signaled_word::failure(valid_errno(outcome.sys_errno), outcome.timestamp)) {}
   ~fence() = default;
 
  private:
-  friend class fence_callback;
   friend class fence_context;
 
-  static constexpr std::uint32_t sleeper_bit = 1;
-  static constexpr std::uint32_t complete_bit = 2;
   static constexpr fence_ops no_ops{};
 
-  /// The fences that this thread completed inside a callback: their callbacks run after the current one returns, so
-  /// that a chain of completions takes constant stack.
-  struct trampoline {
-    fence* first{nullptr};
-    fence** last{&first};
-  };
-  /// One a shared object: the stack is bounded by their number, not by the length of the chain.
-  static trampoline*& this_threads_trampoline() noexcept {
-    static thread_local trampoline* current = nullptr;
-    return current;
+  // Not inlined: g++ 12 would warn of a delete that it sees on the stack, where the tag is never on_heap.
+  [[gnu::noinline]] static void delete_from_heap(fence* made) noexcept { delete made; }
+
+  /// `first`: whether there is nothing to enable, or the state word of a complete fence.
+  template <class First>
+  fence(const parts& p, First first) noexcept
+      : core_(first, p.tag),
+        deadline_(deadline::never().nanoseconds()),
+        ops_(p.ops != nullptr ? p.ops : &no_ops),
+        source_(p.source),
+        name_(p.name),
+        context_(p.context),
+        seqno_(p.seqno) {}
+
+  [[nodiscard]] static constexpr int valid_errno(int sys_errno) noexcept {
+    return sys_errno >= 1 && sys_errno <= static_cast<int>(detail::signaled_word::errno_mask) ? sys_errno : EIO;
+  }
+  /// Asks the source to signal. Returns the word to complete with when the work is done already, else 0.
+  [[nodiscard]] std::uint64_t enable_word() noexcept {
+    if (ops_->enable_signaling != nullptr && !ops_->enable_signaling(*this)) {
+      return clock_timestamp::success_word();
+    }
+    return 0;
   }
 
-  static void delete_from_heap(fence& f) noexcept { delete &f; }
-  bool complete(int sys_errno) noexcept;
-  void run_callbacks() noexcept;
-  static void run_one(fence_callback& node, const fence_outcome& outcome, const bool& left) noexcept;
-
-  std::atomic<std::uint32_t> state_{0};
-  std::atomic<std::uint32_t> references_{1};
-  std::mutex mutex_;  ///< Guards callbacks_, enabled_, deadline_.
-  boost::intrusive::list<fence_callback, boost::intrusive::constant_time_size<false>> callbacks_;
-  bool enabled_{false};
-  int sys_errno_{0};
-  deadline deadline_{deadline::never()};
-  monotonic_clock::time_point timestamp_{};
-  fence* next_completed_{nullptr};
+  detail::fence_core<detail::std_traits> core_;
+  std::atomic<std::int64_t> deadline_;
   const fence_ops* ops_;
-  void (*release_)(fence&) noexcept;
   void* source_;
   const char* name_;
   std::uint64_t context_;
   std::uint64_t seqno_;
 };
+
+static_assert(sizeof(fence) == 64);
 
 /// A counted reference to a fence; may be empty.
 class fence_ptr {
@@ -195,182 +298,5 @@ class fence_ptr {
  private:
   fence* fence_{nullptr};
 };
-
-inline add_outcome fence::add_callback(fence_callback& node) noexcept {
-  if (is_signaled()) {
-    return add_outcome::already_signaled;
-  }
-  enable_signaling();
-  const std::lock_guard guard(mutex_);
-  if (is_signaled()) {
-    return add_outcome::already_signaled;
-  }
-  if (node.runs_here()) {
-    *node.left_ = true;  // From now on the node belongs to this fence.
-  }
-  node.fence_.store(this);
-  node.state_.store(fence_callback::queued);
-  callbacks_.push_back(node);
-  return add_outcome::added;
-}
-
-inline remove_outcome fence::remove_callback(fence_callback& node) noexcept {
-  std::uint32_t expected = fence_callback::queued;
-  if (node.fence_.load() == this && node.state_.compare_exchange_strong(expected, fence_callback::removing)) {
-    // The signaler does not pass a node in this state, so the fence lives until the node has left the list.
-    const std::lock_guard guard(mutex_);
-    callbacks_.erase(callbacks_.iterator_to(node));
-    node.state_.store(fence_callback::idle);
-    return remove_outcome::removed;
-  }
-  if (node.runs_here()) {
-    return remove_outcome::running_here;
-  }
-  while (node.state_.load() == fence_callback::running) {
-    static_cast<void>(
-        detail::futex_sleep(node.state_, fence_callback::running, deadline::in(std::chrono::milliseconds(1))));
-  }
-  return remove_outcome::ran;
-}
-
-inline void fence::enable_signaling() noexcept {
-  {
-    const std::lock_guard guard(mutex_);
-    if (std::exchange(enabled_, true) || is_signaled()) {
-      return;
-    }
-  }
-  if (ops_->enable_signaling != nullptr && !ops_->enable_signaling(*this)) {
-    signal();
-  }
-}
-
-inline void fence::set_deadline(deadline wish) noexcept {
-  {
-    const std::lock_guard guard(mutex_);
-    if (is_signaled() || wish >= deadline_) {
-      return;
-    }
-    deadline_ = wish;
-  }
-  if (ops_->set_deadline != nullptr) {
-    ops_->set_deadline(*this, wish);
-  }
-}
-
-inline bool fence::complete(int sys_errno) noexcept {
-  std::uint32_t before = 0;
-  {
-    const std::lock_guard guard(mutex_);
-    if (is_signaled()) {
-      return false;
-    }
-    sys_errno_ = sys_errno;
-    timestamp_ = monotonic_clock::now();
-    get();  // A waiter may drop its reference as soon as it sees the new state.
-    // order: release publishes error and timestamp to the load in is_signaled(); acquire sees the sleeper's bit.
-    before = state_.exchange(complete_bit, std::memory_order_acq_rel);
-  }
-  if ((before & sleeper_bit) != 0) {
-    detail::futex_wake_all(&state_);
-  }
-  run_callbacks();
-  return true;
-}
-
-inline void fence::run_callbacks() noexcept {
-  trampoline*& current = this_threads_trampoline();
-  if (current != nullptr) {
-    *current->last = this;
-    current->last = &next_completed_;
-    return;
-  }
-  trampoline run;
-  current = &run;
-  run.first = this;
-  run.last = &next_completed_;
-  while (run.first != nullptr) {
-    fence* completed = run.first;
-    std::unique_lock guard(completed->mutex_);
-    while (!completed->callbacks_.empty()) {
-      fence_callback& node = completed->callbacks_.front();
-      bool left = false;
-      node.left_ = &left;
-      node.runner_.store(::pthread_self());
-      std::uint32_t expected = fence_callback::queued;
-      if (!node.state_.compare_exchange_strong(expected, fence_callback::running)) {
-        // Another thread is about to take this node out, and needs the mutex for it.
-        guard.unlock();
-        detail::spin_pause();
-        guard.lock();
-        continue;
-      }
-      completed->callbacks_.pop_front();
-      guard.unlock();
-      run_one(node, {completed->sys_errno_, completed->timestamp_}, left);
-      guard.lock();
-    }
-    guard.unlock();
-    run.first = completed->next_completed_;
-    if (run.first == nullptr) {
-      run.last = &run.first;
-    }
-    completed->put();
-  }
-  current = nullptr;
-}
-
-inline void fence::run_one(fence_callback& node, const fence_outcome& outcome, const bool& left) noexcept {
-  node.run_(node, outcome);
-  if (left) {
-    return;
-  }
-  // A thread that waits for the end of the callback may free the node right after the store.
-  const std::atomic<std::uint32_t>* word = &node.state_;
-  node.state_.store(fence_callback::idle);
-  detail::futex_wake_all(word);
-}
-
-inline void fence::put() noexcept {
-  // order: release puts this thread's use before the end; acquire lets the last one see the use of all others.
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) {
-    return;
-  }
-  if (!is_signaled()) {
-    // The completion takes a reference of its own and comes back here when its callbacks have run.
-    complete(EDEADLK);
-    return;
-  }
-  if (release_ != nullptr) {
-    release_(*this);
-  }
-}
-
-inline bool fence::sleep_until(deadline until) noexcept {
-  enable_signaling();
-  for (;;) {
-    // order: acquire as in is_signaled(); the bit is set before the sleep, and the signaler's exchange sees it.
-    std::uint32_t seen = state_.fetch_or(sleeper_bit, std::memory_order_acq_rel) | sleeper_bit;
-    if ((seen & complete_bit) != 0) {
-      return true;
-    }
-    if (!detail::futex_sleep(state_, seen, until) && !is_signaled()) {
-      return false;
-    }
-  }
-}
-
-inline void fence_callback::retire() noexcept {
-  if (runs_here()) {
-    *left_ = true;
-    runner_.store({});  // A second call finds nothing that runs here.
-    state_.store(idle);
-    return;
-  }
-  // Again and again: a callback that runs elsewhere may queue the node on another fence before it returns.
-  while (state_.load() != idle) {
-    fence_.load()->remove_callback(*this);
-  }
-}
 
 }  // namespace paddock

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What the cores of the fence room run on outside the verifier: std::atomic, futexes, pthreads.
+#pragma once
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include <paddock/base/time.hpp>
+#include <paddock/detail/futex.hpp>
+
+namespace paddock {
+
+class fence_callback;
+
+namespace detail {
+
+template <class Traits>
+class run_queue;
+
+/// Every memory order of the fence core, by name. docs/memory-model.md says of each what it pairs with, and tests/model
+/// that nothing weaker does.
+struct fence_orders {
+  static constexpr auto status = std::memory_order_acquire;  // order: with complete: who sees "signaled" sees the work
+  static constexpr auto complete =
+      std::memory_order_acq_rel;  // order: with status (release), add and unlock_list (acquire)
+  static constexpr auto complete_look = std::memory_order_relaxed;  // order: none: a guess for the exchange
+  static constexpr auto arm = std::memory_order_acquire;            // order: with whatever put the source in place
+  static constexpr auto add = std::memory_order_release;       // order: with complete and lock_list: the node is seen
+  static constexpr auto add_look = std::memory_order_acquire;  // order: with complete, as status
+  static constexpr auto remove_look = std::memory_order_acquire;   // order: with complete and unlock_list
+  static constexpr auto remove_alone = std::memory_order_acquire;  // order: with unlock_list: the last remover is done
+  static constexpr auto lock_list = std::memory_order_acquire;    // order: with add and unlock_list: the links are seen
+  static constexpr auto unlock_list = std::memory_order_release;  // order: with lock_list, remove_alone and complete
+  static constexpr auto sleep = std::memory_order_acquire;        // order: with complete, as status, when it fails
+  static constexpr auto settle = std::memory_order_acquire;       // order: with done: the callback has finished
+  static constexpr auto claim = std::memory_order_relaxed;        // order: none: only tells threads apart
+  static constexpr auto done = std::memory_order_release;         // order: with settle: the node may be freed
+  static constexpr auto link = std::memory_order_relaxed;         // order: none: under removing_bit, or by the owner
+  static constexpr auto get = std::memory_order_relaxed;          // order: none: made from a reference that is held
+  static constexpr auto put = std::memory_order_acq_rel;          // order: with itself and put_look: all uses are over
+  static constexpr auto put_look = std::memory_order_acquire;     // order: with put
+};
+
+struct std_traits {
+  using order = fence_orders;
+  using callback = fence_callback;
+
+  template <class T>
+  using atomic = std::atomic<T>;
+
+  /// Not atomic; the verifier's own finds races on it.
+  template <class T>
+  class plain {
+   public:
+    explicit plain(T value) noexcept : value_(value) {}
+    [[nodiscard]] T get() const noexcept { return value_; }
+    void set(T value) noexcept { value_ = value; }
+
+   private:
+    T value_;
+  };
+
+  /// Names the calling thread, with the two lowest bits clear. pthread_self() is one for all shared objects, where the
+  /// address of a thread_local of a header is not; it points at a structure, on every libc of Linux.
+  [[nodiscard]] static std::uintptr_t self() noexcept { return (std::uintptr_t)::pthread_self(); }  // NOLINT
+
+  /// One a shared object: the stack is bounded by their number, not by the length of a chain of completions.
+  [[nodiscard]] static run_queue<std_traits>*& queue() noexcept {
+    static thread_local run_queue<std_traits>* current = nullptr;
+    return current;
+  }
+
+  /// For a short wait on another thread: spins, then gives way, then sleeps, so that a waiter with a higher priority
+  /// lets the other one go on.
+  static void backoff(unsigned round) noexcept {
+    constexpr unsigned spins = 64;
+    constexpr unsigned yields = 16;
+    if (round < spins) {
+      spin_pause();
+    } else if (round < spins + yields) {
+      ::sched_yield();
+    } else {
+      constexpr timespec nap{0, 50'000};
+      ::clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, nullptr);
+    }
+  }
+
+  /// Sleeps while the word is `seen`, as far as 32 bits can tell. False: the deadline passed.
+  [[nodiscard]] static bool sleep(const std::atomic<std::uint64_t>& word, std::uint64_t seen, deadline until) noexcept {
+    return futex_sleep(low_half(&word), static_cast<std::uint32_t>(seen), until).has_value();
+  }
+  static void wake(const std::atomic<std::uint64_t>* word) noexcept { futex_wake_all(low_half(word)); }
+};
+
+}  // namespace detail
+}  // namespace paddock
