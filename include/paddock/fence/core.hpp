@@ -294,13 +294,16 @@ class fence_core {
     return add_outcome::added;
   }
 
-  remove_outcome remove(node& gone) noexcept {
+  remove_outcome remove(node& gone) noexcept { return try_remove(gone) ? remove_outcome::removed : settle(gone); }
+
+  /// Takes the node out if this fence is pending and has it. Does not wait for callbacks.
+  bool try_remove(node& gone) noexcept {
     // order: remove_look, an acquire: the link of the node as the last remover left it.
     std::uint64_t seen = state_.load(order::remove_look);
     for (unsigned round = 0;;) {
       // order: relaxed; it is this fence's only as long as the state says "pending", which the exchanges check.
       if (is_signaled(seen) || gone.owner_.load(order::link) != queued_here()) {
-        return settle(gone);
+        return false;
       }
       if ((seen & removing_bit) != 0) {
         Traits::backoff(round++);
@@ -317,17 +320,14 @@ class fence_core {
       }
       // order: lock_list, an acquire: pairs with the adders' releases and with unlock_list.
       if (state_.compare_exchange_weak(seen, seen | removing_bit, order::lock_list, order::remove_look)) {
-        if (gone.owner_.load(order::link) != queued_here()) {
-          // Another remover of the same node was faster.
-          state_.fetch_and(~removing_bit, order::unlock_list);
-          return settle(gone);
+        if (!unlink(gone, seen | removing_bit)) {
+          return false;
         }
-        unlink(gone, seen | removing_bit);
         break;
       }
     }
     gone.owner_.store(node::idle, order::link);
-    return remove_outcome::removed;
+    return true;
   }
 
   /// Sleeps until completion; false when the deadline passed first.
@@ -385,8 +385,9 @@ class fence_core {
     return reinterpret_cast<std::uintptr_t>(this) | node::queued;
   }
 
-  /// Takes the node out of the links and gives them free. Requires: this thread set removing_bit; `seen` is the state.
-  void unlink(node& gone, std::uint64_t seen) noexcept {
+  /// Takes the node out of the links and gives them free; false: another remover of the same node was faster.
+  /// Requires: this thread set removing_bit; `seen` is the state.
+  bool unlink(node& gone, std::uint64_t seen) noexcept {
     while ((seen & node_mask) == node::bits(&gone)) {
       // The newest: unlinked and given free in one exchange, unless a newer one is added meanwhile.
       node* const older = gone.older();
@@ -396,25 +397,34 @@ class fence_core {
       // order: unlock_list, a release: the next remover or the signaler sees the links as they are now.
       if (state_.compare_exchange_weak(seen, node::bits(older) | (seen & (sleeper_bit | armed_bit)), order::unlock_list,
                                        order::remove_look)) {
-        return;
+        return true;
       }
     }
     if (gone.newer_.get() == nullptr) {
       fill_newer(node::node(seen & node_mask));
     }
+    // A node that left the list has no newer one, and is not found by the walk.
     node* const newer = gone.newer_.get();
-    node* const older = gone.older();
-    newer->older_.store(node::bits(older), order::link);
-    if (older != nullptr) {
-      older->newer_.set(newer);
+    if (newer != nullptr) {
+      node* const older = gone.older();
+      newer->older_.store(node::bits(older), order::link);
+      if (older != nullptr) {
+        older->newer_.set(newer);
+      }
+      gone.newer_.set(nullptr);
     }
     state_.fetch_and(~removing_bit, order::unlock_list);
+    return newer != nullptr;
   }
 
   /// Fills in the links to the newer neighbours, from the newest down to the first node that has one: each node is
   /// filled in once after it was added or became the newest, so that a removal costs O(1) amortised.
   static void fill_newer(node* newest) noexcept {
-    for (node* older = newest->older(); older != nullptr && older->newer_.get() == nullptr; older = newest->older()) {
+    while (newest != nullptr) {
+      node* const older = newest->older();
+      if (older == nullptr || older->newer_.get() != nullptr) {
+        return;
+      }
       older->newer_.set(newest);
       newest = older;
     }

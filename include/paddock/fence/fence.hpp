@@ -133,6 +133,9 @@ class fence {
   /// threads that each remove what the other thread still has to run wait for each other. Kernel:
   /// dma_fence_remove_callback.
   remove_outcome remove_callback(fence_callback& node) noexcept { return core_.remove(node); }
+  /// Takes a callback back if the fence is pending and has it; else says false at once, and the callback runs, runs
+  /// now, or has run.
+  bool try_remove_callback(fence_callback& node) noexcept { return core_.try_remove(node); }
 
   /// Makes sure that the source will signal by itself. Kernel: dma_fence_enable_sw_signaling.
   void enable_signaling() noexcept {
@@ -289,6 +292,8 @@ class fence_ptr {
       old->put();
     }
   }
+  /// Gives the reference away, to somebody who will put() it.
+  [[nodiscard]] fence* release() noexcept { return std::exchange(fence_, nullptr); }
   [[nodiscard]] fence* get() const noexcept { return fence_; }
   [[nodiscard]] fence& operator*() const noexcept { return *fence_; }
   [[nodiscard]] fence* operator->() const noexcept { return fence_; }

@@ -12,6 +12,7 @@
 
 #include <paddock/base/time.hpp>
 #include <paddock/detail/futex.hpp>
+#include <paddock/fence/orders.hpp>
 
 namespace paddock {
 
@@ -22,32 +23,11 @@ namespace detail {
 template <class Traits>
 class run_queue;
 
-/// Every memory order of the fence core, by name. docs/memory-model.md says of each what it pairs with, and tests/model
-/// that nothing weaker does.
-struct fence_orders {
-  static constexpr auto status = std::memory_order_acquire;  // order: with complete: who sees "signaled" sees the work
-  static constexpr auto complete =
-      std::memory_order_acq_rel;  // order: with status (release), add and unlock_list (acquire)
-  static constexpr auto complete_look = std::memory_order_relaxed;  // order: none: a guess for the exchange
-  static constexpr auto arm = std::memory_order_acquire;            // order: with whatever put the source in place
-  static constexpr auto add = std::memory_order_release;       // order: with complete and lock_list: the node is seen
-  static constexpr auto add_look = std::memory_order_acquire;  // order: with complete, as status
-  static constexpr auto remove_look = std::memory_order_acquire;   // order: with complete and unlock_list
-  static constexpr auto remove_alone = std::memory_order_acquire;  // order: with unlock_list: the last remover is done
-  static constexpr auto lock_list = std::memory_order_acquire;    // order: with add and unlock_list: the links are seen
-  static constexpr auto unlock_list = std::memory_order_release;  // order: with lock_list, remove_alone and complete
-  static constexpr auto sleep = std::memory_order_acquire;        // order: with complete, as status, when it fails
-  static constexpr auto settle = std::memory_order_acquire;       // order: with done: the callback has finished
-  static constexpr auto claim = std::memory_order_relaxed;        // order: none: only tells threads apart
-  static constexpr auto done = std::memory_order_release;         // order: with settle: the node may be freed
-  static constexpr auto link = std::memory_order_relaxed;         // order: none: under removing_bit, or by the owner
-  static constexpr auto get = std::memory_order_relaxed;          // order: none: made from a reference that is held
-  static constexpr auto put = std::memory_order_acq_rel;          // order: with itself and put_look: all uses are over
-  static constexpr auto put_look = std::memory_order_acquire;     // order: with put
-};
-
 struct std_traits {
   using order = fence_orders;
+  using slot_order = slot_orders;
+  using array_order = array_orders;
+  using timeline_order = timeline_orders;
   using callback = fence_callback;
 
   template <class T>

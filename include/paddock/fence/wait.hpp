@@ -5,9 +5,15 @@
 
 #include <sys/eventfd.h>
 
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/detail/syscall.hpp>
+#include <paddock/fence/eventfd.hpp>
 #include <paddock/fence/fence.hpp>
 #include <paddock/policy/wait.hpp>
 
@@ -25,23 +31,6 @@ inline void spin(const fence& f, deadline until, std::uint64_t rounds) noexcept 
     }
   }
 }
-
-/// A callback that adds one to an eventfd.
-class eventfd_callback final : public fence_callback {
- public:
-  explicit eventfd_callback(borrowed_fd fd) noexcept : fence_callback(&run), fd_(fd) {}
-  eventfd_callback(const eventfd_callback&) = delete;
-  eventfd_callback& operator=(const eventfd_callback&) = delete;
-  ~eventfd_callback() { retire(); }
-
- private:
-  static void run(fence_callback& node, const fence_outcome&) noexcept {
-    const std::uint64_t one = 1;
-    // Cannot fail: the counter is far from its limit, and the descriptor outlives the node.
-    static_cast<void>(::write(static_cast<eventfd_callback&>(node).fd_.get(), &one, sizeof one));
-  }
-  borrowed_fd fd_;
-};
 
 }  // namespace detail
 
@@ -78,7 +67,7 @@ class eventfd_callback final : public fence_callback {
   if (!event.valid()) {
     return fail_errno("eventfd");
   }
-  detail::eventfd_callback node(event);
+  eventfd_callback node(event);
   if (f.add_callback(node) == add_outcome::added) {
     pollfd entry{event.get(), POLLIN, 0};
     PADDOCK_TRY_VOID(detail::poll(&entry, 1, until));
@@ -96,6 +85,121 @@ template <wait_policy Policy = hybrid_wait>
     return f.status();
   }
   return wait_for(f, until, policy);
+}
+
+/// Waits until all of them are complete or the deadline passes. `fences` is a range whose elements dereference to
+/// fence: fence_ptr, or a pointer; they stay alive meanwhile. Returns: failed when one of them failed. Errors and
+/// thread-safety: as wait().
+template <class Range, wait_policy Policy = hybrid_wait>
+[[nodiscard]] result<wait_status> wait_all(Range&& fences, deadline until, Policy policy = {}) noexcept {
+  bool all_done = true;
+  for (auto&& each : fences) {
+    if (!(*each).is_signaled()) {
+      // Asked for at once, or each source would start only when those before it are done.
+      (*each).enable_signaling();
+      all_done = false;
+    }
+  }
+  wait_status worst = wait_status::signaled;
+  for (auto&& each : fences) {
+    wait_status ended = (*each).status();
+    if (!all_done && ended == wait_status::timed_out) {
+      PADDOCK_TRY(ended, wait(*each, until, policy));
+    }
+    if (ended == wait_status::timed_out) {
+      return ended;
+    }
+    worst = ended == wait_status::failed ? ended : worst;
+  }
+  return worst;
+}
+
+/// How wait_any() ended.
+struct wait_any_outcome {
+  wait_status status{wait_status::timed_out};
+  std::size_t index{0};  ///< The first of the range that is complete. Meaningless after timed_out.
+};
+
+namespace detail {
+
+/// Complete when the first of several fences is. It lives on the waiter's stack.
+class first_of final : public fence {
+ public:
+  first_of() noexcept : fence(parts{0, 0, "wait_any", nullptr, nullptr, 0}) {}
+};
+
+class first_of_callback final : public fence_callback {
+ public:
+  explicit first_of_callback(first_of& first) noexcept : fence_callback(&run), first_(first) {}
+  first_of_callback(const first_of_callback&) = delete;
+  first_of_callback& operator=(const first_of_callback&) = delete;
+  ~first_of_callback() { retire(); }
+
+ private:
+  static void run(fence_callback& node, const fence_outcome&) noexcept {
+    static_cast<first_of_callback&>(node).first_.signal(no_timestamp{});
+  }
+  first_of& first_;
+};
+
+/// Puts callbacks on the fences, eight to a stack frame since nothing may be allocated, waits in the innermost frame,
+/// and takes the callbacks back on the way out.
+template <class Iterator, class End, class Policy>
+[[nodiscard]] result<wait_status> wait_for_first(Iterator next, End end, first_of& first, deadline until,
+                                                 Policy policy) noexcept {
+  std::array<first_of_callback, 8> nodes{first_of_callback(first), first_of_callback(first), first_of_callback(first),
+                                         first_of_callback(first), first_of_callback(first), first_of_callback(first),
+                                         first_of_callback(first), first_of_callback(first)};
+  for (first_of_callback& node : nodes) {
+    if (next == end || first.is_signaled()) {
+      break;
+    }
+    if ((**next).add_callback(node) == add_outcome::already_signaled) {
+      first.signal(no_timestamp{});
+    }
+    ++next;
+  }
+  if (next != end && !first.is_signaled()) {
+    return wait_for_first(next, end, first, until, policy);
+  }
+  return first.is_signaled() ? first.status() : wait_for(first, until, policy);
+}
+
+template <class Range, class Look>
+[[nodiscard]] wait_any_outcome find_complete(Range& fences, Look look) noexcept {
+  std::size_t index = 0;
+  for (auto&& each : fences) {
+    if (look(*each)) {
+      return {(*each).status(), index};
+    }
+    ++index;
+  }
+  return {};
+}
+
+}  // namespace detail
+
+/// Waits until one of them is complete or the deadline passes. The range as for wait_all(); its iterators can be walked
+/// more than once. An empty range times out at once. Uses 320 bytes of stack for every eight fences.
+/// Errors and thread-safety: as wait(). Kernel: dma_fence_wait_any_timeout.
+template <class Range, wait_policy Policy = hybrid_wait>
+[[nodiscard]] result<wait_any_outcome> wait_any(Range&& fences, deadline until, Policy policy = {}) noexcept {
+  const auto is_signaled = [](fence& f) noexcept { return f.is_signaled(); };
+  wait_any_outcome found = detail::find_complete(fences, is_signaled);
+  if (found.status != wait_status::timed_out || until.is_poll() || std::begin(fences) == std::end(fences)) {
+    return found;
+  }
+  if constexpr (std::same_as<Policy, polling_wait>) {
+    do {
+      found = detail::find_complete(fences, [](fence& f) noexcept { return f.poll(); });
+      detail::spin_pause();
+    } while (found.status == wait_status::timed_out && !until.passed());
+    return found;
+  } else {
+    detail::first_of first;
+    PADDOCK_TRY_VOID(detail::wait_for_first(std::begin(fences), std::end(fences), first, until, policy));
+    return detail::find_complete(fences, is_signaled);
+  }
 }
 
 }  // namespace paddock
