@@ -13,8 +13,13 @@ struct buffer_id;
 
 class fence;
 class fence_ptr;
-class fence_context;
+class fence_array;
 class fence_callback;
+class fence_chain;
+class fence_context;
+class timeline;
+class tracked_context;
+class user_fence;
 
 namespace pci {
 struct address;

@@ -356,11 +356,17 @@ class fence_core {
     references_.fetch_add(1, order::get);
   }
 
+  /// Whether the caller's reference is the only one.
+  [[nodiscard]] bool is_only_reference() const noexcept {
+    // order: put_look, as in put_is_last().
+    return references_.load(order::put_look) == 1;
+  }
+
   /// True for the last one, whose caller owns the fence alone.
   [[nodiscard]] bool put_is_last() noexcept {
     // order: put_look, an acquire: who holds the only reference shares with nobody; sees the use of those who put
     // theirs.
-    if (references_.load(order::put_look) == 1) {
+    if (is_only_reference()) {
       return true;
     }
     // order: put, acquire and release: puts this thread's use before the end, and shows the last one that of all

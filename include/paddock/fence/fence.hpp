@@ -34,8 +34,8 @@ struct fence_ops {
   bool (*poll)(fence&) noexcept = nullptr;
   /// A waiter would like completion by then. A hint; calls may overlap, and the earliest is the one to keep.
   void (*set_deadline)(fence&, deadline) noexcept = nullptr;
-  /// The last reference is gone. Null: nothing is done, unless fence_context::create() made the fence, which is then
-  /// deleted.
+  /// The last reference is gone: frees whatever the fence is a part of. One that fence_context::create() made is
+  /// deleted after that, or without it.
   void (*release)(fence&) noexcept = nullptr;
 };
 
@@ -186,15 +186,16 @@ class fence {
     if (!core_.put_is_last()) {
       return;
     }
-    const bool freed_here = ops_->release == nullptr && (core_.tag() & detail::fence_tag::on_heap) != 0;
+    const bool on_heap = (core_.tag() & detail::fence_tag::on_heap) != 0;
     // Where nobody can see the end of it, nobody has to be told.
-    if (!is_signaled() && !(freed_here && core_.is_unobserved())) {
+    if (!is_signaled() && !(on_heap && ops_->release == nullptr && core_.is_unobserved())) {
       fail(EDEADLK);
     }
-    if (freed_here) {
-      delete_from_heap(this);
-    } else if (ops_->release != nullptr) {
+    if (ops_->release != nullptr) {
       ops_->release(*this);
+    }
+    if (on_heap) {
+      delete_from_heap(this);
     }
   }
 
@@ -221,6 +222,9 @@ class fence {
                      ? detail::signaled_word::success(outcome.timestamp)
                      : detail::signaled_word::failure(valid_errno(outcome.sys_errno), outcome.timestamp)) {}
   ~fence() = default;
+
+  /// Whether the caller's reference is the only one.
+  [[nodiscard]] bool is_only_reference() const noexcept { return core_.is_only_reference(); }
 
  private:
   friend class fence_context;

@@ -21,9 +21,13 @@ namespace paddock {
 
 namespace detail {
 
-/// Spins until the fence is complete, the deadline passed or the rounds are used up.
-inline void spin(const fence& f, deadline until, std::uint64_t rounds) noexcept {
-  for (std::uint64_t round = 0; round < rounds && !f.is_signaled(); ++round) {
+/// About as long as a sleep and a wake-up cost.
+inline constexpr std::uint64_t spins_before_sleep = 256;
+
+/// Spins until `done()`, the deadline, or the rounds are used up.
+template <class Done>
+void spin_until(Done done, deadline until, std::uint64_t rounds) noexcept {
+  for (std::uint64_t round = 0; round < rounds && !done(); ++round) {
     spin_pause();
     // The clock costs as much as a few pauses: look at it now and then.
     if ((round & 63U) == 63U && until.passed()) {
@@ -36,7 +40,7 @@ inline void spin(const fence& f, deadline until, std::uint64_t rounds) noexcept 
 
 [[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, spin_wait) noexcept {
   f.enable_signaling();
-  detail::spin(f, until, UINT64_MAX);
+  detail::spin_until([&]() noexcept { return f.is_signaled(); }, until, UINT64_MAX);
   return f.status();
 }
 
@@ -46,9 +50,8 @@ inline void spin(const fence& f, deadline until, std::uint64_t rounds) noexcept 
 }
 
 [[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, hybrid_wait) noexcept {
-  constexpr std::uint64_t rounds_before_sleep = 256;
   f.enable_signaling();
-  detail::spin(f, until, rounds_before_sleep);
+  detail::spin_until([&]() noexcept { return f.is_signaled(); }, until, detail::spins_before_sleep);
   if (!f.is_signaled() && !until.passed()) {
     static_cast<void>(f.sleep_until(until));
   }

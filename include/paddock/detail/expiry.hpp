@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// One thread that watches the clock for those who asked, as long as somebody does.
+#pragma once
+
+#include <pthread.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstddef>
+#include <mutex>
+#include <new>
+
+#include <boost/intrusive/set.hpp>
+
+#include <paddock/base/error.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+
+namespace paddock::detail {
+
+class expiry_watch;
+
+/// Something that happens at a time, unless it is called off.
+class expiry : public boost::intrusive::set_base_hook<> {
+ public:
+  expiry() noexcept = default;
+  expiry(const expiry&) = delete;
+  expiry& operator=(const expiry&) = delete;
+
+ protected:
+  ~expiry() = default;
+
+ private:
+  friend class expiry_watch;
+  /// Called once, in the watching thread, without a lock. It must not block.
+  virtual void expired() noexcept = 0;
+
+  friend bool operator<(const expiry& a, const expiry& b) noexcept { return a.when_ < b.when_; }
+  deadline when_{deadline::never()};
+};
+
+/// The watch of a shared object. Its thread starts with the first entry and ends with the last one; it is detached, and
+/// the watch is never destroyed, so that a process may exit at any time. Thread-safety: any thread.
+class expiry_watch {
+ public:
+  [[nodiscard]] static expiry_watch& instance() noexcept {
+    alignas(expiry_watch) static std::byte room[sizeof(expiry_watch)];
+    static auto* const one = new (room) expiry_watch;
+    return *one;
+  }
+
+  /// Errors: limit_reached when no thread can be started.
+  [[nodiscard]] result<void> add(expiry& entry, deadline when) noexcept {
+    const std::lock_guard guard(mutex_);
+    entry.when_ = when;
+    const auto at = entries_.insert(entry);
+    if (!watching_) {
+      if (auto started = start(); !started) {
+        entries_.erase(at);
+        return started;
+      }
+      watching_ = true;
+    } else if (at == entries_.begin()) {
+      changed_.notify_one();
+    }
+    return {};
+  }
+
+  /// Calls off. False: it was not there, or happens now.
+  bool remove(expiry& entry) noexcept {
+    const std::lock_guard guard(mutex_);
+    if (!entry.is_linked()) {
+      return false;
+    }
+    entries_.erase(entries_.iterator_to(entry));
+    return true;
+  }
+
+ private:
+  expiry_watch() = default;
+
+  /// Signals are the program's: this thread takes none.
+  [[nodiscard]] result<void> start() noexcept {
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_t detached;
+    ::pthread_attr_init(&detached);
+    ::pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_t thread{};
+    const auto run = [](void* self) -> void* {
+      static_cast<expiry_watch*>(self)->watch();
+      return nullptr;
+    };
+    const int refused = ::pthread_create(&thread, &detached, run, this);
+    ::pthread_attr_destroy(&detached);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (refused != 0) {
+      return fail(errc::limit_reached, "pthread_create");
+    }
+    return {};
+  }
+
+  void watch() noexcept {
+    std::unique_lock guard(mutex_);
+    while (!entries_.empty()) {
+      expiry& first = *entries_.begin();
+      if (const auto left = first.when_.remaining(); left > std::chrono::nanoseconds::zero()) {
+        changed_.wait_until(guard, std::chrono::steady_clock::now() + left);
+        continue;
+      }
+      entries_.erase(entries_.begin());
+      guard.unlock();
+      first.expired();
+      guard.lock();
+    }
+    watching_ = false;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  boost::intrusive::multiset<expiry, boost::intrusive::constant_time_size<false>> entries_;
+  bool watching_{false};
+};
+
+}  // namespace paddock::detail
