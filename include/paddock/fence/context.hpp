@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <new>
 
 #include <paddock/base/result.hpp>
@@ -76,11 +77,11 @@ class fence_context {
                                          void* source = nullptr) const noexcept {
     fence::parts parts = describe(seqno, ops, source);
     parts.tag |= detail::fence_tag::on_heap;
-    auto* made = new (std::nothrow) fence(parts);
-    if (made == nullptr) {
+    void* const room = std::malloc(sizeof(fence));
+    if (room == nullptr) {
       return fail(errc::out_of_memory, "fence_context::create");
     }
-    return fence_ptr::adopt(made);
+    return fence_ptr::adopt(new (room) fence(parts));
   }
 
   /// Recovery: fails every pending fence of the range, in its order. The range is the driver's own record of what is in

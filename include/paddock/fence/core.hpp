@@ -89,7 +89,7 @@ class run_queue {
 
   /// Takes the callbacks of a fence, newest first, of which this thread has just become the signaler, and runs them, or
   /// leaves them to the run that this call is inside of.
-  static void run(node* newest, std::uint64_t word) noexcept {
+  [[gnu::noinline]] static void run(node* newest, std::uint64_t word) noexcept {
     run_queue*& current = Traits::queue();
     if (current != nullptr) {
       current->append(newest, word);
@@ -244,7 +244,7 @@ class fence_core {
 
   /// Calls `enable` if nobody has been interested before. It returns the word to complete with, or 0 to stay pending.
   template <class Enable>
-  void arm(Enable&& enable) noexcept {
+  [[gnu::noinline]] void arm(Enable enable) noexcept {
     std::uint64_t seen = state_.load(order::add_look);
     while ((seen & (signaled_word::signaled | armed_bit)) == 0) {
       // order: arm, acquire: nothing is published, and what enabled() reads may have been left by another thread.
@@ -258,7 +258,7 @@ class fence_core {
   }
 
   template <class Enable>
-  add_outcome add(node& added, Enable&& enable) noexcept {
+  add_outcome add(node& added, Enable enable) noexcept {
     // order: add_look, an acquire: "already signaled" also means that error and effects of the work are seen.
     std::uint64_t seen = state_.load(order::add_look);
     if ((seen & (signaled_word::signaled | armed_bit)) != armed_bit) {
@@ -393,7 +393,7 @@ class fence_core {
 
   /// Takes the node out of the links and gives them free; false: another remover of the same node was faster.
   /// Requires: this thread set removing_bit; `seen` is the state.
-  bool unlink(node& gone, std::uint64_t seen) noexcept {
+  [[gnu::noinline]] bool unlink(node& gone, std::uint64_t seen) noexcept {
     while ((seen & node_mask) == node::bits(&gone)) {
       // The newest: unlinked and given free in one exchange, unless a newer one is added meanwhile.
       node* const older = gone.older();
@@ -437,7 +437,7 @@ class fence_core {
   }
 
   /// The answer for a node that is not in this fence's list any more.
-  remove_outcome settle(node& gone) noexcept {
+  [[gnu::noinline]] remove_outcome settle(node& gone) noexcept {
     for (unsigned round = 0;; Traits::backoff(round++)) {
       // order: settle, an acquire: pairs with `done`: the callback has finished, and its effects are seen.
       const std::uintptr_t owner = gone.owner_.load(order::settle);

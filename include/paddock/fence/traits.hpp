@@ -57,7 +57,7 @@ struct std_traits {
 
   /// For a short wait on another thread: spins, then gives way, then sleeps, so that a waiter with a higher priority
   /// lets the other one go on.
-  static void backoff(unsigned round) noexcept {
+  [[gnu::noinline]] static void backoff(unsigned round) noexcept {
     constexpr unsigned spins = 64;
     constexpr unsigned yields = 16;
     if (round < spins) {
