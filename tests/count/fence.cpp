@@ -130,7 +130,7 @@ void check_wait_for_complete_fence(const char* name) {
     must(counted([](job& j) { return wait(j, deadline::never(), Policy{}) == wait_status::signaled; }, f));
   });
   CHECK(c.events == events{});
-  CHECK(c.instructions <= 48);
+  CHECK(c.instructions <= 12);
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ class controller final : private paddock::vfio::revocable {
     std::chrono::milliseconds io_timeout{30'000};
   };
   static constexpr std::chrono::seconds admin_timeout{10};
+  static constexpr std::chrono::seconds quiesce_timeout{2};
 
   /// Opens and enables the controller, and creates the I/O queues.
   /// Errors: those of vfio::device::open(), unsupported_by_device, timed_out, io.
@@ -105,8 +106,9 @@ class controller final : private paddock::vfio::revocable {
     return io_->submit(entry);
   }
 
-  /// The device goes back to the kernel: everything in flight fails with ENODEV, and nothing touches the device again.
-  void lose() noexcept { device_.remove(); }
+  /// The device goes back to the kernel, which waits for it: new commands are refused, those in flight have a moment to
+  /// end, the rest fails with ENODEV, and nothing touches the device again.
+  void lose() noexcept;
   [[nodiscard]] paddock::vfio::device& device() noexcept { return device_; }
   /// Ends in-flight work of a controller that does not answer: resets the function, so that no DMA is under way after.
   void give_up() noexcept;
@@ -360,6 +362,20 @@ inline void controller::on_revoke(paddock::vfio::revoke_reason reason) noexcept 
   if (admin_) {
     admin_->stop(why);
   }
+}
+
+inline void controller::lose() noexcept {
+  if (io_) {
+    io_->refuse(paddock::errc::no_device);
+    const auto until = paddock::deadline::in(quiesce_timeout);
+    // A controller that is gone already reads as ones.
+    while (!io_->idle() && !until.passed() && registers_.read32(reg::csts) != UINT32_MAX) {
+      if (io_->walk() == 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+  }
+  device_.remove();
 }
 
 inline void controller::give_up() noexcept {

@@ -110,6 +110,15 @@ class queue_pair {
   /// Takes completions off the queue and signals their fences. Returns how many.
   std::size_t walk() noexcept;
 
+  /// Refuses new commands from then on; those in flight go on.
+  void refuse(paddock::errc why) noexcept {
+    const std::lock_guard guard(mutex_);
+    refused_with_ = refused_with_.value_or(why);
+  }
+  [[nodiscard]] bool idle() noexcept {
+    const std::lock_guard guard(mutex_);
+    return in_flight_ == 0;
+  }
   /// Fails everything in flight, oldest first, and refuses new commands from then on. Does not touch the device.
   void stop(paddock::errc why) noexcept;
 
@@ -152,7 +161,8 @@ class queue_pair {
   std::uint16_t cq_head_{0};
   std::uint16_t in_flight_{0};
   bool phase_{true};
-  std::optional<paddock::errc> stopped_with_;
+  bool stopped_{false};
+  std::optional<paddock::errc> refused_with_;  ///< Why there are no new commands.
 };
 
 inline const paddock::fence_ops command::operations{
@@ -194,8 +204,8 @@ inline paddock::result<paddock::fence_ptr> queue_pair::submit(submission entry, 
                                                               std::uint64_t bytes) {
   const auto mapped = bytes == 0 ? std::nullopt : space_.find(data);
   const std::lock_guard guard(mutex_);
-  if (stopped_with_) {
-    return paddock::fail(*stopped_with_, "NVMe queue");
+  if (refused_with_) {
+    return paddock::fail(*refused_with_, "NVMe queue");
   }
   if (bytes != 0 && (!mapped || !paddock::range_fits(data - mapped->start, bytes, mapped->size))) {
     return paddock::fail(paddock::errc::bad_address, "NVMe transfer: the data are not mapped");
@@ -229,7 +239,7 @@ inline std::size_t queue_pair::walk() noexcept {
     {
       const std::lock_guard guard(mutex_);
       const std::uint16_t old_head = cq_head_;
-      while (!stopped_with_ && count < done.size()) {
+      while (!stopped_ && count < done.size()) {
         const auto* entry = memory_.at<const volatile std::uint16_t>(page + cq_head_ * sizeof(completion) +
                                                                      offsetof(completion, status_and_phase));
         if ((*entry & 1U) != (phase_ ? 1U : 0U)) {
@@ -275,7 +285,8 @@ inline void queue_pair::stop(paddock::errc why) noexcept {
   std::vector<paddock::fence_ptr> pending;
   {
     const std::lock_guard guard(mutex_);
-    stopped_with_ = stopped_with_.value_or(why);
+    stopped_ = true;
+    refused_with_ = refused_with_.value_or(why);
     pending.reserve(in_flight_);
     for (slot& each : slots_) {
       if (each.fence) {

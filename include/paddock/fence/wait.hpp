@@ -38,18 +38,18 @@ void spin_until(Done done, deadline until, std::uint64_t rounds) noexcept {
 
 }  // namespace detail
 
-[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, spin_wait) noexcept {
+[[nodiscard, gnu::noinline]] inline result<wait_status> wait_for(fence& f, deadline until, spin_wait) noexcept {
   f.enable_signaling();
   detail::spin_until([&]() noexcept { return f.is_signaled(); }, until, UINT64_MAX);
   return f.status();
 }
 
-[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, futex_wait) noexcept {
+[[nodiscard, gnu::noinline]] inline result<wait_status> wait_for(fence& f, deadline until, futex_wait) noexcept {
   static_cast<void>(f.sleep_until(until));
   return f.status();
 }
 
-[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, hybrid_wait) noexcept {
+[[nodiscard, gnu::noinline]] inline result<wait_status> wait_for(fence& f, deadline until, hybrid_wait) noexcept {
   f.enable_signaling();
   detail::spin_until([&]() noexcept { return f.is_signaled(); }, until, detail::spins_before_sleep);
   if (!f.is_signaled() && !until.passed()) {
@@ -58,14 +58,14 @@ void spin_until(Done done, deadline until, std::uint64_t rounds) noexcept {
   return f.status();
 }
 
-[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, polling_wait) noexcept {
+[[nodiscard, gnu::noinline]] inline result<wait_status> wait_for(fence& f, deadline until, polling_wait) noexcept {
   while (!f.poll() && !until.passed()) {
     detail::spin_pause();
   }
   return f.status();
 }
 
-[[nodiscard]] inline result<wait_status> wait_for(fence& f, deadline until, eventfd_wait) noexcept {
+[[nodiscard, gnu::noinline]] inline result<wait_status> wait_for(fence& f, deadline until, eventfd_wait) noexcept {
   const unique_fd event = unique_fd::adopt(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event.valid()) {
     return fail_errno("eventfd");
@@ -84,8 +84,8 @@ void spin_until(Done done, deadline until, std::uint64_t rounds) noexcept {
 /// Thread-safety: any thread; not from inside a callback, which must not block.
 template <wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_status> wait(fence& f, deadline until, Policy policy = {}) noexcept {
-  if (f.is_signaled()) {
-    return f.status();
+  if (const wait_status now = f.status(); now != wait_status::timed_out) {
+    return now;
   }
   return wait_for(f, until, policy);
 }
