@@ -381,6 +381,7 @@ inline void controller::lose() noexcept {
 inline void controller::give_up() noexcept {
   if (auto done = device_.reset(); !done && done.error() != paddock::errc::no_device) {
     paddock::report_lost_error(done.error());
+    device_.remove();  // The kernel resets it by other means when it is closed; what is in flight ends here.
   }
 }
 
