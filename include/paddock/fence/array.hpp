@@ -28,23 +28,16 @@ using array_mode = detail::array_mode;
 class alignas(alignof(fence_callback)) fence_array final : public fence,
                                                            private detail::array_core<detail::std_traits, fence_array> {
  public:
-  /// A pending array with a reference to each member. One allocation.
+  /// A pending array with a reference of its own to each member. One allocation.
   /// Errors: invalid_argument for no member, an empty fence_ptr or a container; out_of_memory.
   [[nodiscard]] static result<fence_ptr> create(std::span<const fence_ptr> members,
                                                 array_mode mode = array_mode::all) noexcept {
-    if (members.empty() || members.size() >= UINT32_MAX) {
-      return paddock::fail(errc::invalid_argument, "fence_array::create: no member, or too many");
-    }
-    for (const fence_ptr& each : members) {
-      if (!each || each->is_container()) {
-        return paddock::fail(errc::invalid_argument, "fence_array::create: a member is empty, or a container");
-      }
-    }
-    void* const room = ::operator new(sizeof(fence_array) + members.size() * sizeof(member), std::nothrow);
-    if (room == nullptr) {
-      return paddock::fail(errc::out_of_memory, "fence_array::create");
-    }
-    return fence_ptr::adopt(new (room) fence_array(members, mode));
+    return make(members, mode);
+  }
+  /// The same with the caller's references, which saves counting them. They are taken only on success.
+  [[nodiscard]] static result<fence_ptr> create_from(std::span<fence_ptr> members,
+                                                     array_mode mode = array_mode::all) noexcept {
+    return make(members, mode);
   }
 
   /// The array that a fence is, or null.
@@ -70,7 +63,7 @@ class alignas(alignof(fence_callback)) fence_array final : public fence,
   using core = detail::array_core<detail::std_traits, fence_array>;
 
   struct member final : fence_callback {
-    member(fence_array& owner, const fence_ptr& on) noexcept : fence_callback(&run), array(owner), of(on) {}
+    member(fence_array& owner, fence_ptr on) noexcept : fence_callback(&run), array(owner), of(std::move(on)) {}
     member(const member&) = delete;
     member& operator=(const member&) = delete;
     ~member() { retire(); }
@@ -83,14 +76,33 @@ class alignas(alignof(fence_callback)) fence_array final : public fence,
 
   static const fence_ops operations;
 
-  fence_array(std::span<const fence_ptr> of, array_mode mode) noexcept
+  /// `Pointer` is fence_ptr, which is taken, or const fence_ptr, which is shared.
+  template <class Pointer>
+  [[nodiscard]] static result<fence_ptr> make(std::span<Pointer> members, array_mode mode) noexcept {
+    if (members.empty() || members.size() >= UINT32_MAX) {
+      return paddock::fail(errc::invalid_argument, "fence_array::create: no member, or too many");
+    }
+    for (const fence_ptr& each : members) {
+      if (!each || each->is_container()) {
+        return paddock::fail(errc::invalid_argument, "fence_array::create: a member is empty, or a container");
+      }
+    }
+    void* const room = ::operator new(sizeof(fence_array) + members.size() * sizeof(member), std::nothrow);
+    if (room == nullptr) {
+      return paddock::fail(errc::out_of_memory, "fence_array::create");
+    }
+    return fence_ptr::adopt(new (room) fence_array(members, mode));
+  }
+
+  template <class Pointer>
+  fence_array(std::span<Pointer> of, array_mode mode) noexcept
       : fence(parts{detail::allocate_context_ids(1), 1, "fence_array", &operations, nullptr, detail::fence_tag::array}),
         core(mode, static_cast<std::uint32_t>(of.size())),
         size_(of.size()),
         members_(reinterpret_cast<member*>(reinterpret_cast<char*>(this) + sizeof(fence_array))),
         mode_(mode) {
     for (std::size_t i = 0; i < size_; ++i) {
-      new (&members_[i]) member(*this, of[i]);
+      new (&members_[i]) member(*this, std::move(of[i]));
     }
   }
   ~fence_array() { std::destroy_n(members_, size_); }

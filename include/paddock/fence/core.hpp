@@ -216,6 +216,7 @@ class fence_core {
   /// Becomes complete with `word`, wakes sleepers, runs the callbacks. False: it was complete already. Once the word is
   /// exchanged the fence is not touched again: a waiter may free it.
   bool complete(std::uint64_t word) noexcept {
+    Traits::about_to_write(&state_);
     // order: complete_look, relaxed: only a guess for the exchange.
     std::uint64_t seen = state_.load(order::complete_look);
     for (unsigned round = 0;;) {
@@ -259,6 +260,7 @@ class fence_core {
 
   template <class Enable>
   add_outcome add(node& added, Enable enable) noexcept {
+    Traits::about_to_write(&state_);
     // order: add_look, an acquire: "already signaled" also means that error and effects of the work are seen.
     std::uint64_t seen = state_.load(order::add_look);
     if ((seen & (signaled_word::signaled | armed_bit)) != armed_bit) {
@@ -298,6 +300,7 @@ class fence_core {
 
   /// Takes the node out if this fence is pending and has it. Does not wait for callbacks.
   bool try_remove(node& gone) noexcept {
+    Traits::about_to_write(&state_);
     // order: remove_look, an acquire: the link of the node as the last remover left it.
     std::uint64_t seen = state_.load(order::remove_look);
     for (unsigned round = 0;;) {

@@ -76,7 +76,7 @@ void for_each_leaf(fence_ptr top, Visit&& visit) {
   switch (kept - leaves.get()) {
     case 0: return stub_fence(latest);
     case 1: return std::move(leaves[0]);
-    default: return fence_array::create(std::span<const fence_ptr>(leaves.get(), kept));
+    default: return fence_array::create_from(std::span<fence_ptr>(leaves.get(), kept));
   }
 }
 [[nodiscard]] inline result<fence_ptr> merge(std::initializer_list<fence_ptr> fences) noexcept {

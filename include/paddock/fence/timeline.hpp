@@ -266,6 +266,9 @@ class timeline {
   /// Errors: not_submitted; those of the policy. Kernel: DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT.
   template <wait_policy Policy = hybrid_wait>
   [[nodiscard]] result<wait_status> wait(timeline_point point, deadline until, Policy policy = {}) const noexcept {
+    if (state_->has_reached(point.value(), point_stage::signaled)) [[likely]] {
+      return wait_status::signaled;
+    }
     if (!state_->has_reached(point.value(), point_stage::submitted)) {
       return fail(errc::not_submitted, "timeline::wait");
     }

@@ -45,6 +45,15 @@ struct std_traits {
     T value_;
   };
 
+  /// Fetches the line for writing at once: a load alone would share it, and the exchange after it fetch it again.
+  static void about_to_write(const void* word) noexcept {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(word)));
+#else
+    __builtin_prefetch(word, 1);
+#endif
+  }
+
   /// Names the calling thread, with the two lowest bits clear. pthread_self() is one for all shared objects, where the
   /// address of a thread_local of a header is not; it points at a structure, on every libc of Linux.
   [[nodiscard]] static std::uintptr_t self() noexcept { return (std::uintptr_t)::pthread_self(); }  // NOLINT

@@ -84,7 +84,7 @@ void spin_until(Done done, deadline until, std::uint64_t rounds) noexcept {
 /// Thread-safety: any thread; not from inside a callback, which must not block.
 template <wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_status> wait(fence& f, deadline until, Policy policy = {}) noexcept {
-  if (const wait_status now = f.status(); now != wait_status::timed_out) {
+  if (const wait_status now = f.status(); now != wait_status::timed_out) [[likely]] {
     return now;
   }
   return wait_for(f, until, policy);
@@ -96,19 +96,21 @@ template <wait_policy Policy = hybrid_wait>
 template <class Range, wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_status> wait_all(Range&& fences, deadline until, Policy policy = {}) noexcept {
   bool all_done = true;
+  wait_status worst = wait_status::signaled;
   for (auto&& each : fences) {
-    if (!(*each).is_signaled()) {
+    const wait_status now = (*each).status();
+    if (now == wait_status::timed_out) {
       // Asked for at once, or each source would start only when those before it are done.
       (*each).enable_signaling();
       all_done = false;
     }
+    worst = now == wait_status::failed ? now : worst;
   }
-  wait_status worst = wait_status::signaled;
+  if (all_done) {
+    return worst;
+  }
   for (auto&& each : fences) {
-    wait_status ended = (*each).status();
-    if (!all_done && ended == wait_status::timed_out) {
-      PADDOCK_TRY(ended, wait(*each, until, policy));
-    }
+    PADDOCK_TRY(const wait_status ended, wait(*each, until, policy));
     if (ended == wait_status::timed_out) {
       return ended;
     }
