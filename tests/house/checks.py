@@ -116,6 +116,7 @@ DOCUMENTATION_HOSTS = {
     "www.boost.org",
     "www.doxygen.nl",
     "www.kernel.org",
+    "www.w3.org",
 }
 
 # Spelled in halves, so that this file is no finding of its own.

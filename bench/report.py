@@ -1,0 +1,338 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Says what the benchmarks found: report.py [--check] RESULTS.json... [--into FOLDER]
+
+Reads what bench_fence wrote, prints a table, and with --into writes FOLDER/performance.md, and below
+FOLDER/performance its figures as JSON and its plots. No number makes it fail; with --check, missing and senseless ones
+do: every row and every subject that a target names must be there.
+"""
+import argparse
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+import plots
+from targets import GROUPS, TARGETS, UNITS, WHY
+
+DISTANCES = {"near": "near_ns", "far": "far_ns"}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+class Results:
+    """figures[row][subject][figure]: one value a repetition."""
+
+    def __init__(self, files):
+        self.context = {}
+        self.figures = {}
+        self.errors = []
+        for file in files:
+            read = json.loads(Path(file).read_text())
+            self.context.update(read["context"])
+            for run in read["benchmarks"]:
+                if run.get("run_type") == "aggregate":
+                    continue
+                row, subject = run["name"].removesuffix("/iterations:1/manual_time").split("/", 1)
+                if run.get("error_occurred"):
+                    self.errors.append(f"{row}, {subject}: {run['error_message']}")
+                    continue
+                figures = self.figures.setdefault(row, {}).setdefault(subject, {})
+                for name, value in run.items():
+                    if isinstance(value, float) and name not in ("real_time", "cpu_time"):
+                        figures.setdefault(name, []).append(value)
+
+    def median(self, row, subject, figure):
+        values = self.figures.get(row, {}).get(subject, {}).get(figure)
+        return statistics.median(values) if values else None
+
+    def spread(self, row, subject, figure):
+        """The distance between the quartiles, as a part of the median."""
+        values = self.figures[row][subject][figure]
+        middle = statistics.median(values)
+        if len(values) < 3 or middle == 0:
+            return 0.0
+        quartiles = statistics.quantiles(values, n=4)
+        return (quartiles[2] - quartiles[0]) / middle
+
+    def subjects(self, row):
+        """paddock first, then floors, then peers."""
+        return sorted(
+            self.figures.get(row, {}), key=lambda name: (not name.startswith("paddock"), not name.startswith("floor"))
+        )
+
+
+# --- judging ----------------------------------------------------------------------------------------------------------
+
+
+def judge(results, target):
+    """Yields (words, value, met) for a target; near and far apart, and nothing where nothing was measured."""
+    figures = DISTANCES.items() if target.figure == "near and far" else [("", target.figure)]
+    for distance, figure in figures:
+        value = results.median(target.row, target.subject, figure)
+        if value is None:
+            continue
+        where = f", {distance}" if distance else ""
+        if target.against is None:
+            words = f"at most {target.limit:g} {UNITS[target.figure]}{where}"
+        else:
+            row, _, subject = target.against.rpartition("/")
+            other = results.median(row or target.row, subject, figure)
+            if other is None:
+                continue
+            what = {"p99_ns": ", 99th percentile", "signaler_ns": ", for the signaler", "stalls_per_million": " in stalls"}
+            what = what.get(figure, "")
+            words = f"at most {target.limit:.3g}x {target.against.replace('/', ': ')}{what}{where}"
+            value = value / other if other else (0.0 if value == 0 else math.inf)
+        yield words, value, value <= target.limit * 1.005
+
+
+def judgements(results):
+    return [
+        {
+            "row": target.row,
+            "subject": target.subject,
+            "target": words,
+            "value": round(value, 4),
+            "limit": target.limit,
+            "met": met,
+        }
+        for target in TARGETS
+        for words, value, met in judge(results, target)
+    ]
+
+
+def figure_of(value):
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def verdict(judged):
+    if judged["met"]:
+        return f"met: {figure_of(judged['value'])}"
+    if not math.isfinite(judged["value"]):
+        return "MISSED"
+    return f"MISSED by {judged['value'] / judged['limit'] - 1:.0%}: {figure_of(judged['value'])}"
+
+
+# --- printing ---------------------------------------------------------------------------------------------------------
+
+
+def shown(group):
+    """The columns of a group: [(heading, figure)]."""
+    if group.figure == "near and far":
+        return [("near, ns", "near_ns"), ("near, hops", "near_hops"), ("far, ns", "far_ns"), ("far, hops", "far_hops")]
+    if group.title == "More threads than cores":
+        return [("ns", "ns"), ("99th percentile, ns", "p99_ns"), ("stalls in a million", "stalls_per_million")]
+    if group.title == "Asleep":
+        return [("ns", "ns"), ("of it the signaler's, ns", "signaler_ns")]
+    return [("ns", "ns"), ("RMW", "rmw")]
+
+
+def against_paddock(results, row, subject, figure):
+    """How many times as long the subject takes."""
+    ours = next((s for s in results.subjects(row) if s.startswith("paddock")), None)
+    if ours is None or subject.startswith("paddock"):
+        return None
+    ours = results.median(row, ours, figure)
+    theirs = results.median(row, subject, figure)
+    return theirs / ours if ours and theirs else None
+
+
+def lead_figures(group):
+    return list(DISTANCES.values()) if group.figure == "near and far" else [group.figure]
+
+
+def table(results, group):
+    """(headings, lines) of a group."""
+    columns = shown(group)
+    leads = lead_figures(group)
+    ratio = ["paddock's is 1"] if len(leads) == 1 else [f"paddock's is 1, {name}" for name in DISTANCES]
+    headings = ["Operation", "Who"] + [heading for heading, _ in columns] + ratio
+    lines = []
+    for row in group.rows:
+        name = row
+        for subject in results.subjects(row):
+            cells = [name, subject]
+            name = ""
+            for _, figure in columns:
+                value = results.median(row, subject, figure)
+                cells.append("" if value is None else figure_of(value))
+            for figure in leads:
+                value = against_paddock(results, row, subject, figure)
+                cells.append("" if value is None else f"{figure_of(value)}")
+            lines.append(cells)
+    return headings, lines
+
+
+def print_table(headings, lines):
+    widths = [max(len(line[i]) for line in [headings, *lines]) for i in range(len(headings))]
+    for line in [headings, *lines]:
+        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))]
+        print("  " + "  ".join(cells).rstrip())
+
+
+def print_report(results, judged):
+    for group in GROUPS:
+        headings, lines = table(results, group)
+        if lines:
+            print(f"\n{group.title}. {group.words}")
+            print_table(headings, lines)
+    print("\nTargets")
+    print_table(
+        ["Operation", "Target", "In this run"],
+        [[each["row"] + each["subject"].removeprefix("paddock"), each["target"], verdict(each)] for each in judged],
+    )
+    met = sum(each["met"] for each in judged)
+    print(f"\n{met} of {len(judged)} targets met. RMW: one uncontended locked read-modify-write, timed beside each batch.")
+    for error in results.errors:
+        print(error)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def machine(context):
+    virtual = ", virtualised" if context.get("cpu_flags_hypervisor") == "yes" else ""
+    return (
+        f"{context['cpu']}{virtual}, {context['usable_cpus']} processors; {context['kernel']}; {context['compiler']}, "
+        f"`{context['flags'].strip()}`; paddock {context['paddock']}; {context['date'][:10]}"
+    )
+
+
+def markdown_table(headings, lines):
+    rule = [":--", ":--"] + ["--:"] * (len(headings) - 2)
+    return ["| " + " | ".join(line).replace("<", "&lt;") + " |" for line in [headings, rule, *lines]]
+
+
+def faster_peers(results):
+    """[(row, and how far apart the cores were; peer; how many times paddock's time; why)], floors left out."""
+    found = []
+    for group in GROUPS:
+        for row in group.rows:
+            for subject in results.subjects(row):
+                if subject.startswith(("paddock", "floor")):
+                    continue
+                why = next((w for (r, p), w in WHY.items() if row.startswith(r) and subject == p), "")
+                for figure in lead_figures(group):
+                    ratio = against_paddock(results, row, subject, figure)
+                    if ratio is not None and ratio < 0.95:
+                        distance = next((f", {name}" for name, f in DISTANCES.items() if f == figure), "")
+                        found.append((row + distance, subject, ratio, why))
+    return found
+
+
+PREFACE = """# What paddock costs
+
+Written by `./run bench`, which prints the same and measures on your machine. It shows and never judges a build: no test
+depends on a time. The figures behind this page are in [performance/fence.json](performance/fence.json).
+
+The unit is one uncontended locked read-modify-write, **RMW**, timed beside each batch: nanoseconds change with the
+processor's mood, and the ratio does not. Each figure is a median over repetitions that are shuffled among those of all
+other measurements. Between two threads the distance of their cores decides, and on a virtual machine it changes while
+one looks. So a bare cache line is thrown to and fro around each batch; **near** and **far** batches are told apart by
+it, and a **hop** is what the line took one way.
+
+"Kernel steps" repeats, lock for lock, what the kernel's dma_fence does, in userspace. "Spinlock and list" is that idea
+written for userspace, with one locked instruction an operation. Rows named "floor" are no peers but what the operation
+must cost at least. `bench/peers` has them all. How many instructions, locked ones, system calls and allocations an
+operation of paddock takes is no matter of time: `tests/count` counts them, and fails when they change.
+"""
+
+
+def write_page(results, judged, folder, plots_made):
+    lines = [PREFACE, f"Machine: {machine(results.context)}.", ""]
+    met = sum(each["met"] for each in judged)
+    lines += [f"## Targets: {met} of {len(judged)} met", ""]
+    lines += markdown_table(
+        ["Operation", "Target", "In this run"],
+        [
+            [each["row"] + each["subject"].removeprefix("paddock"), each["target"].replace("|", ""), verdict(each)]
+            for each in judged
+        ],
+    )
+    faster = faster_peers(results)
+    if faster:
+        lines += ["", "## Where a peer is faster", ""]
+        for row, peer, ratio, why in faster:
+            lines.append(f"- **{row}**: {peer} takes {ratio:.2f} of paddock's time. {why}".rstrip())
+    for group in GROUPS:
+        headings, cells = table(results, group)
+        if not cells:
+            continue
+        lines += ["", f"## {group.title}", "", group.words, ""]
+        for name, title in plots_made.get(group.title, []):
+            lines += [f"![{title}](performance/{name}.svg)", ""]
+        lines += markdown_table(headings, cells)
+    (folder / "performance.md").write_text("\n".join(lines) + "\n")
+
+
+def write_figures(results, judged, file):
+    rows = {
+        row: {
+            subject: {
+                figure: {"median": round(results.median(row, subject, figure), 4),
+                         "spread": round(results.spread(row, subject, figure), 4)}
+                for figure in figures
+            }
+            for subject, figures in sorted(subjects.items())
+        }
+        for row, subjects in sorted(results.figures.items())
+    }
+    wanted = ("date", "cpu", "cpu_flags_hypervisor", "usable_cpus", "kernel", "compiler", "flags", "paddock")
+    context = {key: results.context[key] for key in wanted}
+    context["repetitions"] = max(len(v) for s in results.figures.values() for f in s.values() for v in f.values())
+    file.write_text(json.dumps({"machine": context, "targets": judged, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+def complaints(results):
+    found = []
+    # A machine may lack a second core, or the right to trace; then whole rows are left out.
+    found += [error for error in results.errors if "left out" not in error]
+    for row, subjects in results.figures.items():
+        if not any(row in group.rows for group in GROUPS):
+            found.append(f"{row}: no table shows this row")
+        for subject, figures in subjects.items():
+            for figure, values in figures.items():
+                may_be_zero = figure == "stalls_per_million"
+                if not all(math.isfinite(v) and (v > 0 or may_be_zero and v == 0) for v in values):
+                    found.append(f"{row}, {subject}: {figure} is {values}")
+    for target in TARGETS:
+        row, _, subject = (target.against or "").rpartition("/")
+        for row, subject in ((target.row, target.subject), (row or target.row, subject or target.subject)):
+            left_out = any(error.startswith(f"{row}, {subject}: left out") for error in results.errors)
+            if subject not in results.figures.get(row, {}) and not left_out:
+                found.append(f"{row}, {subject}: a target names it, and nothing was measured")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", nargs="+")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--into", type=Path)
+    arguments = parser.parse_args()
+
+    results = Results(arguments.results)
+    if arguments.check:
+        found = complaints(results)
+        print("\n".join(found) or f"{sum(map(len, results.figures.values()))} measurements are there and make sense")
+        if found:
+            return 1
+    judged = judgements(results)
+    print_report(results, judged)
+    if arguments.into:
+        below = arguments.into / "performance"
+        below.mkdir(parents=True, exist_ok=True)
+        made = plots.draw(results, below)
+        write_page(results, judged, arguments.into, made)
+        write_figures(results, judged, below / "fence.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: BSL-1.0
+"""What paddock means to reach, and what there is to say where a peer is faster.
+
+A target compares a figure of a row's subject, which is paddock unless it says otherwise, with a limit: in the figure's
+own unit, or as a multiple of another subject's figure in the same row, or in the row that stands before a slash.
+"""
+from typing import NamedTuple, Optional
+
+# The unit of a figure. "near and far" stands for two figures, which are compared each with its like.
+UNITS = {
+    "rmw": "RMW",
+    "near and far": "ns",
+    "ns": "ns",
+    "p99_ns": "ns",
+    "signaler_ns": "ns",
+    "stalls_per_million": "stalls in a million",
+}
+
+
+class Target(NamedTuple):
+    row: str
+    limit: float
+    against: Optional[str] = None
+    figure: str = "rmw"
+    subject: str = "paddock"
+
+
+class Group(NamedTuple):
+    title: str
+    rows: list  # Those of the report's tables, in this order.
+    figure: str  # What the tables and plots show of them.
+    words: str
+
+
+GROUPS = [
+    Group(
+        "Life of a fence",
+        ["create in place", "create on the heap", "get and put"],
+        "rmw",
+        "Made and dropped at once; one reference taken and given back.",
+    ),
+    Group(
+        "Asking and signaling",
+        ["is_signaled", "wait on signaled", "signal"],
+        "rmw",
+        "Nobody waits: the case of most fences.",
+    ),
+    Group(
+        "Callbacks",
+        ["add 1 and signal", "add 8 and signal, each", "add 64 and signal, each"],
+        "rmw",
+        "Each callback's share of adding them all and signaling once.",
+    ),
+    Group(
+        "Callbacks that are taken back",
+        [
+            "add and remove, alone",
+            "add and remove, 64 others",
+            "add 64, remove oldest first",
+            "add 64, remove newest first",
+            "add 64, remove at random",
+        ],
+        "rmw",
+        "One callback added and removed, in nanoseconds a pair, by what else is queued and by the order.",
+    ),
+    Group(
+        "Several fences",
+        ["wait for all of 64, done", "wait for any of 64, last ready", "array of 64, each member"],
+        "rmw",
+        "The array is made, waited for by a callback, completed by its members, and dropped; by hand, callbacks count down.",
+    ),
+    Group(
+        "Timelines",
+        [
+            "timeline: signal a point",
+            "timeline: query",
+            "timeline: wait for a passed point",
+            "timeline: find among 10",
+            "timeline: find among 1000",
+            "timeline: find among 10000",
+        ],
+        "rmw",
+        "The searches are for the fence of the newest and of the oldest point, with so many pending.",
+    ),
+    Group(
+        "Two threads",
+        ["add and remove, 2 threads", "get and put, 2 threads", "signal to wake, spinning", "signal to wake, wait()"],
+        "near and far",
+        "Both threads with one fence, for the first two; from a signal to the other thread's next step, for the others.",
+    ),
+    Group(
+        "Asleep",
+        ["signal to wake, asleep"],
+        "ns",
+        "From a signal until a thread that has slept for 200 microseconds runs.",
+    ),
+    Group(
+        "More threads than cores",
+        ["adds from 2 threads", "adds from 4 threads", "adds from 8 threads", "signal among 8 removers"],
+        "ns",
+        "On two cores: what one add takes the machine, and what a signal takes while eight threads add and remove.",
+    ),
+]
+
+_CALLBACKS = GROUPS[2].rows
+_REMOVALS = GROUPS[3].rows
+_POINTS = GROUPS[5].rows[:3]
+
+TARGETS = [
+    Target("create in place", 1.0, "kernel steps"),
+    Target("create on the heap", 1.5),
+    Target("create on the heap", 0.85, "make_shared<std::latch>"),
+    Target("get and put", 1.05, "floor: two xadds"),
+    Target("get and put", 1.05, "boost::intrusive_ptr"),
+    Target("is_signaled", 1.1, "floor: load"),
+    Target("is_signaled", 1.1, "std::latch"),
+    Target("wait on signaled", 1.1, "floor: load"),
+    Target("wait on signaled", 1.1, "raw futex"),
+    Target("signal", 1.15, subject="paddock, no time"),
+    Target("signal", 1.15, subject="paddock, given time"),
+    Target("signal", 2.0, subject="paddock, TSC"),
+    Target("signal", 1.1, "floor: exchange and clock", subject="paddock, clock"),
+    Target("signal", 1.05, "std::latch", subject="paddock, no time"),
+    Target("signal", 0.5, "std::stop_source", subject="paddock, no time"),
+    Target("signal", 0.4, "kernel steps", subject="paddock, no time"),
+    Target("signal", 0.75, "kernel steps, clock", subject="paddock, clock"),
+    Target("add 1 and signal", 2.7),
+    Target("add 8 and signal, each", 1.6),
+    Target("add 64 and signal, each", 1.6),
+    Target("add 8 and signal, each", 0.75, "kernel steps"),
+    Target("add 8 and signal, each", 1.1, "spinlock and list"),
+    *(Target(row, 0.05, "std::stop_source") for row in _CALLBACKS),
+    *(Target(row, 3.6) for row in _REMOVALS),
+    *(Target(row, 0.6, "std::stop_source") for row in _REMOVALS),
+    Target("add and remove, alone", 1.1, "spinlock and list"),
+    *(Target(row, 1.6, "spinlock and list") for row in _REMOVALS[1:]),
+    Target("wait for all of 64, done", 1.2, "floor: 64 loads"),
+    Target("wait for any of 64, last ready", 1.2, "floor: 64 loads"),
+    Target("array of 64, each member", 3.6),
+    Target("timeline: query", 1.2, "floor: load"),
+    *(Target(row, 1.1, "std::atomic") for row in _POINTS),
+    Target("add and remove, 2 threads", 0.6, "kernel steps", "near and far"),
+    Target("get and put, 2 threads", 1.05, "floor: two xadds", "near and far"),
+    Target("get and put, 2 threads", 1.05, "boost::intrusive_ptr", "near and far"),
+    Target("signal to wake, spinning", 1.1, "floor: one line", "near and far"),
+    Target("signal to wake, wait()", 1.2, "floor: one line", "near and far"),
+    Target("signal to wake, wait()", 0.9, "std::atomic", "near and far"),
+    Target("signal to wake, asleep", 1.05, "floor: raw futex", "ns"),
+    Target("signal to wake, asleep", 1.05, "floor: raw futex", "signaler_ns"),
+    *(Target(f"adds from {n} threads", 0.6, "kernel steps", "ns") for n in (2, 4, 8)),
+    *(Target(f"adds from {n} threads", 1.0, "spinlock and list", "ns") for n in (4, 8)),
+    Target("adds from 8 threads", 1.2, "adds from 2 threads/paddock", "ns"),
+    Target("adds from 8 threads", 1 / 3, "spinlock and list", "stalls_per_million"),
+    Target("signal among 8 removers", 5000, None, "p99_ns"),
+    Target("signal among 8 removers", 0.1, "spinlock and list", "p99_ns"),
+]
+
+# Said where that peer is faster in the run at hand: (row, or the beginning of it, peer): why.
+WHY = {
+    ("create", "std::latch"): "A latch is a counter: no callbacks, no error, no time, no identity.",
+    ("create", "raw futex"): "It is one word.",
+    ("create", "spinlock and list"): "It writes fewer fields.",
+    ("create", "make_shared<std::latch>"): "It asks the allocator for half as much.",
+    ("signal", "std::atomic"): "It has no locked instruction: a store, and a look whether somebody waits. It cannot "
+    "tell two signalers apart, nor own a list.",
+    ("signal among 8 removers", "mutex and condvar"): "Here nothing waits for a remover, who may find its function "
+    "still running.",
+    ("add and remove, 2 threads", "kernel steps"): "Its lock is unfair: one thread keeps it, and the cache line, for many "
+    "operations in a row while the other starves; see the signals among removers for what that costs.",
+    ("add and remove, 2 threads", "std::stop_source"): "As the kernel steps: who has the lock keeps it.",
+    ("add and remove, 2 threads", "spinlock and list"): "As the kernel steps: who has the lock keeps it.",
+    ("add and remove", "spinlock and list"): "One thread alone takes and leaves a lock for one locked instruction, and "
+    "a removal without a lock needs two. It turns when more threads come.",
+    ("add 64, remove", "spinlock and list"): "As with one callback.",
+    ("add 64, remove", "kernel steps"): "As the spinlock and list, with one more locked instruction.",
+    **{
+        (row, "spinlock and list"): "A fence turns its stack round before it runs the callbacks in order, and writes into "
+        "each who runs it, for those who remove it meanwhile; under a lock neither is needed."
+        for row in _CALLBACKS
+    },
+    ("adds from 2 threads", "spinlock and list"): "As with two threads that add and remove.",
+    ("adds from 2 threads", "kernel steps"): "As with two threads that add and remove.",
+    ("adds from 2 threads", "std::stop_source"): "As with two threads that add and remove.",
+    ("adds from 2 threads", "mutex and condvar"): "The loser of its lock sleeps, and leaves the line to the other.",
+    ("array of 64", "kernel steps"): "The array also holds a reference to each member, and can be waited for, failed and "
+    "dropped early; the counter by hand cannot.",
+    ("get and put, 2 threads", "boost::intrusive_ptr"): "A put here looks first whether it holds the last reference, which "
+    "saves the locked instruction where it does, and costs a second trip of the line where it does not.",
+    ("get and put, 2 threads", "std::shared_ptr"): "As with boost::intrusive_ptr.",
+}
