@@ -2,6 +2,8 @@
 #include <paddock/fence/fence.hpp>
 
 #include <atomic>
+#include <barrier>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -10,8 +12,10 @@
 #include <paddock/fence/context.hpp>
 
 #include "catch.hpp"
+#include "fences.hpp"
 
 using namespace paddock;
+using namespace paddock::test;
 using namespace std::chrono_literals;
 
 namespace {
@@ -20,19 +24,6 @@ fence_ptr make(const fence_ops* ops = nullptr, void* source = nullptr) {
   static fence_context context("test", 1s);
   return std::move(*context.create(ops, source));
 }
-
-struct counting_callback : fence_callback {
-  counting_callback() : fence_callback(&run) {}
-  static void run(fence_callback& node, const fence_outcome& outcome) noexcept {
-    auto& self = static_cast<counting_callback&>(node);
-    ++self.runs;
-    self.seen_errno = outcome.sys_errno;
-    self.seen_time = outcome.timestamp;
-  }
-  std::atomic<int> runs{0};
-  int seen_errno{0};
-  monotonic_clock::time_point seen_time{};
-};
 
 }  // namespace
 
@@ -66,8 +57,8 @@ TEST_CASE("a callback runs once, and one that comes too late never") {
   CHECK(early.runs == 0);
   f->fail(ECANCELED);
   CHECK(early.runs == 1);
-  CHECK(early.seen_errno == ECANCELED);
-  CHECK(early.seen_time == f->timestamp());
+  CHECK(early.seen.sys_errno == ECANCELED);
+  CHECK(early.seen.timestamp == f->timestamp());
   CHECK(f->add_callback(late) == add_outcome::already_signaled);
   CHECK(late.runs == 0);
   CHECK(f->remove_callback(early) == remove_outcome::ran);
@@ -100,7 +91,7 @@ TEST_CASE("the last put of a pending fence fails it with EDEADLK and runs its ca
   f->add_callback(node);
   f.reset();
   CHECK(node.runs == 1);
-  CHECK(node.seen_errno == EDEADLK);
+  CHECK(node.seen.sys_errno == EDEADLK);
 }
 
 TEST_CASE("a callback may drop the last reference, and destroy its own node") {
@@ -323,4 +314,361 @@ TEST_CASE("signal against add, remove and drop from other threads", "[threads]")
     CHECK(kept.runs == (kept_added ? 1 : 0));
     CHECK(late.runs == (late_added ? 1 : 0));
   }
+}
+
+TEST_CASE("callbacks run in the order in which they were added") {
+  const fence_ptr f = make();
+  std::vector<int> order;
+  const auto note = [&](int number) { return [&order, number]() noexcept { order.push_back(number); }; };
+  calling_callback first(note(1));
+  calling_callback second(note(2));
+  calling_callback third(note(3));
+  calling_callback fourth(note(4));
+  f->add_callback(first);
+  f->add_callback(second);
+  f->add_callback(third);
+  f->remove_callback(second);
+  f->add_callback(fourth);
+  f->add_callback(second);
+  f->signal();
+  CHECK(order == std::vector<int>{1, 3, 4, 2});
+}
+
+TEST_CASE("any of many callbacks is removed, in any order") {
+  random_numbers random;
+  for (const std::size_t count : {1U, 2U, 3U, 50U}) {
+    const fence_ptr f = make();
+    std::vector<counting_callback> nodes(count);
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < count; ++i) {
+      f->add_callback(nodes[i]);
+      order.push_back(i);
+    }
+    random.shuffle(order);
+    std::vector<int> expected(count, 1);
+    for (std::size_t i = 0; i < count / 2 + 1; ++i) {
+      CHECK(f->remove_callback(nodes[order[i]]) == remove_outcome::removed);
+      CHECK(f->remove_callback(nodes[order[i]]) == remove_outcome::ran);
+      CHECK_FALSE(f->try_remove_callback(nodes[order[i]]));
+      expected[order[i]] = 0;
+      if (i % 3 == 0) {
+        f->add_callback(nodes[order[i]]);
+        expected[order[i]] = 1;
+      }
+    }
+    f->signal();
+    for (std::size_t i = 0; i < count; ++i) {
+      CHECK(nodes[i].runs == expected[i]);
+    }
+  }
+}
+
+TEST_CASE("a callback removes any later one of the same fence") {
+  constexpr std::size_t count = 5;
+  for (unsigned removed = 0; removed < (1U << count); ++removed) {
+    const fence_ptr f = make();
+    std::vector<counting_callback> nodes(count);
+    bool right = true;
+    calling_callback remover([&]() noexcept {
+      for (std::size_t i = 0; i < count; ++i) {
+        if ((removed >> i & 1U) != 0) {
+          right = right && f->remove_callback(nodes[i]) == remove_outcome::removed;
+          right = right && f->remove_callback(nodes[i]) == remove_outcome::ran;
+        }
+      }
+    });
+    f->add_callback(remover);
+    for (counting_callback& each : nodes) {
+      f->add_callback(each);
+    }
+    f->signal();
+    CHECK(right);
+    for (std::size_t i = 0; i < count; ++i) {
+      CHECK(nodes[i].runs == ((removed >> i & 1U) != 0 ? 0 : 1));
+    }
+  }
+}
+
+TEST_CASE("a callback removes or destroys any callback of a fence that it signaled") {
+  constexpr std::size_t count = 4;
+  for (unsigned removed = 0; removed < (1U << count); ++removed) {
+    for (const bool destroys : {false, true}) {
+      for (const bool others_follow : {false, true}) {
+        const fence_ptr f = make();
+        const fence_ptr inner = make();
+        const fence_ptr last = make();
+        std::vector<std::optional<counting_callback>> nodes(count);
+        int runs = 0;
+        counting_callback after;
+        counting_callback same_fence;
+        calling_callback remover([&]() noexcept {
+          inner->signal();
+          if (others_follow) {
+            last->fail(ENODEV);
+          }
+          for (std::size_t i = 0; i < count; ++i) {
+            runs += nodes[i]->runs;
+            if ((removed >> i & 1U) != 0) {
+              destroys ? nodes[i].reset() : static_cast<void>(inner->remove_callback(*nodes[i]));
+            }
+          }
+        });
+        f->add_callback(remover);
+        f->add_callback(same_fence);
+        for (auto& each : nodes) {
+          each.emplace();
+          inner->add_callback(*each);
+        }
+        last->add_callback(after);
+        f->fail(EIO);
+        CHECK(runs == 0);  // Nothing ran inside the callback.
+        CHECK(same_fence.seen.sys_errno == EIO);
+        for (std::size_t i = 0; i < count; ++i) {
+          if ((removed >> i & 1U) == 0) {
+            CHECK(nodes[i]->runs == 1);
+            CHECK(nodes[i]->seen.sys_errno == 0);
+          } else if (!destroys) {
+            CHECK(nodes[i]->runs == 0);
+          }
+        }
+        CHECK(after.runs == (others_follow ? 1 : 0));
+        CHECK(after.seen.sys_errno == (others_follow ? ENODEV : 0));
+      }
+    }
+  }
+}
+
+TEST_CASE("after its last callbacks were taken out, a run goes on with what is signaled next") {
+  // The end of the run has to be right whichever node was the last one.
+  const fence_ptr f = make();
+  const fence_ptr second = make();
+  const fence_ptr third = make();
+  counting_callback of_second;
+  counting_callback of_third;
+  calling_callback outer([&]() noexcept {
+    second->signal();
+    second->remove_callback(of_second);
+    third->fail(ENODEV);
+  });
+  f->add_callback(outer);
+  second->add_callback(of_second);
+  third->add_callback(of_third);
+  f->signal();
+  CHECK(of_second.runs == 0);
+  CHECK(of_third.runs == 1);
+  CHECK(of_third.seen.sys_errno == ENODEV);
+}
+
+TEST_CASE("a callback destroys the node of another fence, pending or complete") {
+  const fence_ptr f = make();
+  const fence_ptr other = make();
+  std::optional<counting_callback> pending;
+  std::optional<counting_callback> kept;
+  pending.emplace();
+  kept.emplace();
+  calling_callback destroyer([&]() noexcept { pending.reset(); });
+  other->add_callback(*pending);
+  other->add_callback(*kept);
+  f->add_callback(destroyer);
+  f->signal();
+  CHECK_FALSE(pending);
+  other->signal();
+  CHECK(kept->runs == 1);
+}
+
+TEST_CASE("a callback that removes a later one queues it again elsewhere") {
+  const fence_ptr f = make();
+  const fence_ptr other = make();
+  counting_callback moved;
+  calling_callback mover([&]() noexcept {
+    if (f->remove_callback(moved) == remove_outcome::removed) {
+      other->add_callback(moved);
+    }
+  });
+  f->add_callback(mover);
+  f->add_callback(moved);
+  f->fail(EIO);
+  CHECK(moved.runs == 0);
+  other->signal();
+  CHECK(moved.runs == 1);
+  CHECK(moved.seen.sys_errno == 0);
+}
+
+TEST_CASE("a callback that cannot be queued elsewhere stays where it runs") {
+  const fence_ptr f = make();
+  const fence_ptr done = make();
+  done->signal();
+  std::optional<add_outcome> answer;
+  std::optional<remove_outcome> here;
+  struct trying : fence_callback {
+    trying() noexcept : fence_callback(&run) {}
+    static void run(fence_callback& node, const fence_outcome&) noexcept { static_cast<trying&>(node).act(node); }
+    std::function<void(fence_callback&)> act;
+  } node;
+  node.act = [&](fence_callback& self) {
+    answer = done->add_callback(self);
+    here = f->remove_callback(self);
+  };
+  f->add_callback(node);
+  f->signal();
+  CHECK(answer == add_outcome::already_signaled);
+  CHECK(here == remove_outcome::running_here);
+  CHECK(f->remove_callback(node) == remove_outcome::ran);
+}
+
+TEST_CASE("signal inside a callback publishes at once and runs its callbacks afterwards") {
+  const fence_ptr f = make();
+  const fence_ptr inner = make();
+  counting_callback of_inner;
+  bool published = false;
+  int ran_inside = -1;
+  calling_callback node([&]() noexcept {
+    inner->signal();
+    published = inner->is_signaled();
+    ran_inside = of_inner.runs;
+  });
+  inner->add_callback(of_inner);
+  f->add_callback(node);
+  f->signal();
+  CHECK(published);
+  CHECK(ran_inside == 0);
+  CHECK(of_inner.runs == 1);
+}
+
+TEST_CASE("trying to remove never waits for a callback that runs", "[threads]") {
+  const fence_ptr f = make();
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  calling_callback node([&]() noexcept {
+    inside = true;
+    while (!go_on) {
+      std::this_thread::yield();
+    }
+  });
+  f->add_callback(node);
+  std::thread signaler([&] { f->signal(); });
+  while (!inside) {
+    std::this_thread::yield();
+  }
+  CHECK_FALSE(f->try_remove_callback(node));
+  go_on = true;
+  CHECK(f->remove_callback(node) == remove_outcome::ran);
+  signaler.join();
+}
+
+TEST_CASE("removal in one thread waits for a callback that runs in another", "[threads]") {
+  const fence_ptr f = make();
+  std::atomic<bool> inside{false};
+  std::atomic<bool> finished{false};
+  calling_callback node([&]() noexcept {
+    inside = true;
+    std::this_thread::sleep_for(20ms);
+    finished = true;
+  });
+  f->add_callback(node);
+  std::thread signaler([&] { f->signal(); });
+  while (!inside) {
+    std::this_thread::yield();
+  }
+  CHECK(f->remove_callback(node) == remove_outcome::ran);
+  CHECK(finished);
+  signaler.join();
+}
+
+TEST_CASE("numbers of 64 bits compare as numbers, those of 32 bits around their wrap") {
+  fence_context wide("wide", 1s);
+  fence_context narrow("narrow", 1s, fence_context::seqno_order::wraps_at_32_bits);
+  const auto later = [](fence_context& of, std::uint64_t a, std::uint64_t b) {
+    return (*of.create(fence_seqno(a)))->is_later_than(**of.create(fence_seqno(b)));
+  };
+  CHECK(later(wide, 2, 1));
+  CHECK_FALSE(later(wide, 1, 1));
+  CHECK(later(wide, UINT64_C(1) << 32U, 0xffff'ffff));
+  CHECK_FALSE(later(wide, 0, UINT64_MAX));
+
+  CHECK(later(narrow, 2, 1));
+  CHECK_FALSE(later(narrow, 1, 1));
+  CHECK(later(narrow, 0, 0xffff'ffff));
+  CHECK(later(narrow, 2, 0xffff'fffe));
+  CHECK_FALSE(later(narrow, 0xffff'fffe, 2));
+  CHECK(later(narrow, 0x7fff'ffff, 0));
+  // At a distance of 2^31 nobody is later.
+  CHECK_FALSE(later(narrow, 0x8000'0000, 0));
+  CHECK_FALSE(later(narrow, 0, 0x8000'0000));
+}
+
+TEST_CASE("a fence_ptr counts references, and gives and takes them") {
+  release_count freed;
+  fence_ptr f = freed.make();
+  fence_ptr copy = f;
+  CHECK(copy == f);
+  fence_ptr moved = std::move(copy);
+  CHECK_FALSE(copy);
+  const fence_ptr& same = moved;
+  moved = same;
+  CHECK(moved == f);
+  fence* const raw = moved.release();
+  f.reset();
+  f.reset();
+  CHECK(freed.freed == 0);
+  { const fence_ptr last = fence_ptr::adopt(raw); }
+  CHECK(freed.freed == 1);
+}
+
+TEST_CASE("callbacks of an abandoned fence may take references of it") {
+  release_count freed;
+  fence_ptr f = freed.make();
+  fence& raw = *f;
+  std::vector<int> seen;
+  calling_callback node([&]() noexcept {
+    const fence_ptr again(raw);
+    seen.push_back(again->sys_errno());
+  });
+  f->add_callback(node);
+  f.reset();
+  CHECK(seen == std::vector<int>{EDEADLK});
+  CHECK(freed.freed == 1);
+}
+
+TEST_CASE("callbacks come and go in many threads until the fence is complete", "[threads]") {
+  constexpr int rounds = 300;
+  constexpr std::size_t threads = 4;
+  fence_ptr f;
+  std::atomic<int> wrong{0};
+  std::barrier ready(static_cast<std::ptrdiff_t>(threads) + 1);
+  std::vector<std::thread> adders;
+  for (std::size_t t = 0; t < threads; ++t) {
+    adders.emplace_back([&, t] {
+      for (int round = 0; round < rounds; ++round) {
+        ready.arrive_and_wait();
+        std::vector<counting_callback> nodes(8);
+        std::vector<int> due(nodes.size(), 0);
+        for (std::size_t i = 0; i < 40; ++i) {
+          const std::size_t at = (i * 5 + t) % nodes.size();
+          if (due[at] == 0 && f->add_callback(nodes[at]) == add_outcome::added) {
+            due[at] = 1;
+          } else if (due[at] == 1 && i % 3 != 0) {
+            const remove_outcome outcome = f->remove_callback(nodes[at]);
+            wrong += (outcome == remove_outcome::removed) == (nodes[at].runs == 0) ? 0 : 1;
+            due[at] = outcome == remove_outcome::removed ? 0 : 2;
+          }
+        }
+        ready.arrive_and_wait();
+        // signal() has returned: who was added has run, who was removed has not.
+        for (std::size_t i = 0; i < nodes.size(); ++i) {
+          wrong += nodes[i].runs == (due[i] != 0 ? 1 : 0) ? 0 : 1;
+        }
+      }
+    });
+  }
+  for (int round = 0; round < rounds; ++round) {
+    f = make();
+    ready.arrive_and_wait();
+    f->signal();
+    ready.arrive_and_wait();
+  }
+  for (std::thread& adder : adders) {
+    adder.join();
+  }
+  CHECK(wrong == 0);
 }
