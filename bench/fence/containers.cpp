@@ -141,19 +141,30 @@ void poll_eventfds(benchmark::State& state) {
   }
 }
 
-/// Each member's share of an array over it: made, waited for by a callback, completed by its members, and dropped.
+/// Each member's share of an array over it: made of references that are given to it, waited for by a callback,
+/// completed by its members, and dropped.
 void array_of_64(benchmark::State& state) {
-  std::vector<fence_ptr> fences;
+  struct in_place final : fence {
+    explicit in_place(const fence_context& made_by) noexcept : fence(made_by, fence_seqno(1)) {}
+  };
+  pen<in_place, members> fences;
+  std::vector<fence_ptr> given(members);
   const std::uint64_t before = callbacks_run;
   std::uint64_t meant = 0;
   measure(
-      state, members, [&] { fences = pending_fences(members); },
+      state, members,
       [&] {
-        const fence_ptr array = *fence_array::create(fences);
+        fences.fill(members, context());
+        for (std::size_t i = 0; i < members; ++i) {
+          given[i] = fence_ptr::adopt(&fences[i]);
+        }
+      },
+      [&] {
+        const fence_ptr array = *fence_array::create_from(given);
         paddock_fence<>::node node;
         array->add_callback(node);
-        for (const auto& each : fences) {
-          each->signal(no_timestamp{});
+        for (std::size_t i = 0; i < members; ++i) {
+          fences[i].signal(no_timestamp{});
         }
         ++meant;
       });
