@@ -3,7 +3,8 @@
 /// `co_await` on fences, and `then`. A coroutine goes on in the signaling thread, or where a function of the caller's
 /// puts it.
 ///
-/// Every awaiter has a constructor that its author wrote: g++ 12 destroys aggregates in a co_await expression twice.
+/// Every awaiter has a constructor that its author wrote: g++ 12 destroys aggregates in a co_await expression twice,
+/// and closures too: give a lambda that owns something a name before the expression.
 #pragma once
 
 #include <atomic>
@@ -40,13 +41,15 @@ class fence_awaiter : private fence_callback {
   ~fence_awaiter() { retire(); }
 
   [[nodiscard]] bool await_ready() const noexcept { return on_.is_signaled(); }
-  [[nodiscard]] bool await_suspend(std::coroutine_handle<> waiting) noexcept {
+  // Not inlined: compilers have kept variables of an inlined await_suspend in the frame, which may be gone.
+  [[nodiscard, gnu::noinline]] bool await_suspend(std::coroutine_handle<> waiting) noexcept {
     waiting_ = waiting;
     outcome_.reset();
     // Once it is added the coroutine may go on elsewhere, and this be gone.
     return on_.add_callback(*this) == add_outcome::added;
   }
-  [[nodiscard]] fence_outcome await_resume() const noexcept { return outcome_ ? *outcome_ : on_.outcome(); }
+  // Not nodiscard: clang 14 takes a bare `co_await f;` for a discarded value.
+  fence_outcome await_resume() const noexcept { return outcome_ ? *outcome_ : on_.outcome(); }
 
  private:
   static void run(fence_callback& node, const fence_outcome& outcome) noexcept {
@@ -79,18 +82,23 @@ class stoppable_awaiter : private fence_callback {
   }
 
   [[nodiscard]] bool await_ready() const noexcept { return on_->is_signaled(); }
-  [[nodiscard]] bool await_suspend(std::coroutine_handle<> waiting) noexcept {
+  // Not inlined: compilers have kept variables of an inlined await_suspend in the frame, which may be gone.
+  [[nodiscard, gnu::noinline]] bool await_suspend(std::coroutine_handle<> waiting) noexcept {
     waiting_ = waiting;
     on_stop_.emplace(stop_, stopper(*this));
     if (on_->add_callback(*this) == add_outcome::already_signaled) {
       return false;
     }
-    if (stop_requested_.load() && on_->try_remove_callback(*this)) {
+    // Nobody resumes, and nobody else removes the callback, before the turn is `suspended`; after it, this may be gone.
+    turn seen = suspending;
+    if (turn_.compare_exchange_strong(seen, suspended)) {
+      return true;
+    }
+    if (seen == stopping && on_->try_remove_callback(*this)) {
       canceled_ = true;
       return false;
     }
-    // Nobody resumes before this exchange, since a coroutine may not go on while it is being suspended.
-    return turn_.exchange(suspended) == suspending;
+    return turn_.exchange(suspended) != ended;
   }
   [[nodiscard]] result<fence_outcome> await_resume() const noexcept {
     if (canceled_) {
@@ -100,7 +108,7 @@ class stoppable_awaiter : private fence_callback {
   }
 
  private:
-  enum turn : std::uint8_t { suspending, suspended, ended };
+  enum turn : std::uint8_t { suspending, stopping, suspended, ended };
 
   class stopper {
    public:
@@ -112,19 +120,21 @@ class stoppable_awaiter : private fence_callback {
   };
 
   void stop() noexcept {
-    stop_requested_.store(true);
-    // Fails when the callback is not there yet, which await_suspend() then sees, and when the fence is complete.
-    if (on_->try_remove_callback(*this)) {
+    // Until the callback is added, only await_suspend() may remove it, which finds `stopping`.
+    turn seen = suspending;
+    if (!turn_.compare_exchange_strong(seen, stopping) && seen == suspended && on_->try_remove_callback(*this)) {
       canceled_ = true;
-      end();
+      go_on();
     }
   }
-  static void run(fence_callback& node, const fence_outcome&) noexcept { static_cast<stoppable_awaiter&>(node).end(); }
+  static void run(fence_callback& node, const fence_outcome&) noexcept {
+    auto& self = static_cast<stoppable_awaiter&>(node);
+    if (self.turn_.exchange(ended) == suspended) {
+      self.go_on();
+    }  // Else await_suspend() has not returned yet, and will say that there is nothing to wait for.
+  }
 
-  void end() noexcept {
-    if (turn_.exchange(ended) == suspending) {
-      return;  // await_suspend() has not returned yet, and will say that there is nothing to wait for.
-    }
+  void go_on() noexcept {
     const std::coroutine_handle<> waiting = waiting_;
     Post post = std::move(post_);
     post(waiting);
@@ -135,7 +145,6 @@ class stoppable_awaiter : private fence_callback {
   Post post_;
   std::coroutine_handle<> waiting_;
   std::optional<std::stop_callback<stopper>> on_stop_;
-  std::atomic<bool> stop_requested_{false};
   std::atomic<turn> turn_{suspending};
   bool canceled_{false};
 };
@@ -157,6 +166,11 @@ concept resume_function =
 [[nodiscard]] inline detail::fence_awaiter<detail::resume_inline> operator co_await(fence_ptr f) noexcept {
   fence& on = *f;
   return {on, std::move(f), {}};
+}
+
+/// A user_fence may be awaited as well; nobody has promised that it ever ends. Requires: not empty.
+[[nodiscard]] inline detail::fence_awaiter<detail::resume_inline> operator co_await(const user_fence& f) noexcept {
+  return operator co_await(detail::user_fence_access::inner(f));
 }
 
 /// `co_await resume_on(f, post)` goes on where `post` takes the coroutine. Requires: `f` is not empty.
@@ -219,6 +233,13 @@ class continuation final : public bare_fence, private fence_callback {
 };
 
 }  // namespace detail
+
+/// What then() takes: a function of the outcome that returns nothing, or result<void>.
+template <class Function>
+concept continuation_function = std::is_nothrow_move_constructible_v<Function> &&
+    std::is_nothrow_invocable_v<Function&, const fence_outcome&> &&
+    (std::is_void_v<std::invoke_result_t<Function&, const fence_outcome&>> ||
+     std::same_as<std::invoke_result_t<Function&, const fence_outcome&>, result<void>>);
 
 /// Calls `function(const fence_outcome&)` when the fence completes, in the signaling thread, or at once when it is
 /// complete; it must not block. The fence that is returned completes after that: with the error of `f` when the

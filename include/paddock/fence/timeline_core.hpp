@@ -61,8 +61,11 @@ class timeline_core {
 
   /// Queues a waiter, whose reached() may run before this returns.
   void add(Waiter& waiter) noexcept {
+    // Once it is in the stack, another thread may serve it, and it be gone.
+    const std::uint64_t point = waiter.point();
+    const point_stage stage = waiter.stage();
     push(waiter, waiter);
-    if (is_due(waiter)) {
+    if (is_due(point, stage)) {
       serve();
     }
   }
