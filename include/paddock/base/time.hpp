@@ -29,7 +29,7 @@ struct monotonic_clock {
 /// When to give up. Made from a duration once, then passed down unchanged, so that retries never extend it.
 class deadline {
  public:
-  /// Gives up after `span` from now; a span that would overflow means never, a negative one now.
+  /// Gives up after `span` from now; a span that would overflow means never, a negative one, or no number, now.
   template <class Rep, class Period>
   [[nodiscard]] static deadline in(std::chrono::duration<Rep, Period> span) noexcept {
     const auto now = monotonic_clock::now();
@@ -38,7 +38,7 @@ class deadline {
     if (seconds(span) >= seconds(monotonic_clock::time_point::max() - now)) {
       return never();
     }
-    if (seconds(span) <= seconds::zero()) {
+    if (!(seconds(span) > seconds::zero())) {  // What is no number compares as false.
       return at(now);
     }
     return deadline(now + std::chrono::duration_cast<std::chrono::nanoseconds>(span));

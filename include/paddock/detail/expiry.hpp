@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
@@ -105,11 +106,13 @@ class expiry_watch {
   }
 
   void watch() noexcept {
+    using namespace std::chrono_literals;
     std::unique_lock guard(mutex_);
     while (!entries_.empty()) {
       expiry& first = *entries_.begin();
       if (const auto left = first.when_.remaining(); left > std::chrono::nanoseconds::zero()) {
-        changed_.wait_until(guard, std::chrono::steady_clock::now() + left);
+        // In pieces: far enough ahead, the sum would overflow.
+        changed_.wait_until(guard, std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(left, 1h));
         continue;
       }
       entries_.erase(entries_.begin());

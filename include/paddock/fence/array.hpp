@@ -21,7 +21,8 @@ namespace paddock {
 /// What a fence_array completes on.
 using array_mode = detail::array_mode;
 
-/// A fence over others, none of which is a container: merge() flattens. Callbacks are put on the members when somebody
+/// A fence over others, none of which is a container: merge() flattens. An array of `all` is a container itself; one of
+/// `any` is not, since what waits for it does not wait for its members. Callbacks are put on the members when somebody
 /// is first interested in the array, and hold one reference of it together. An array of `any` takes its other callbacks
 /// back when the first member is done.
 /// Thread-safety: as fence.
@@ -29,7 +30,8 @@ class alignas(alignof(fence_callback)) fence_array final : public fence,
                                                            private detail::array_core<detail::std_traits, fence_array> {
  public:
   /// A pending array with a reference of its own to each member. One allocation.
-  /// Errors: invalid_argument for no member, an empty fence_ptr or a container; out_of_memory.
+  /// Errors: invalid_argument for no member, an empty fence_ptr, a container, or an array in an array of `any`;
+  /// out_of_memory.
   [[nodiscard]] static result<fence_ptr> create(std::span<const fence_ptr> members,
                                                 array_mode mode = array_mode::all) noexcept {
     return make(members, mode);
@@ -83,7 +85,7 @@ class alignas(alignof(fence_callback)) fence_array final : public fence,
       return paddock::fail(errc::invalid_argument, "fence_array::create: no member, or too many");
     }
     for (const fence_ptr& each : members) {
-      if (!each || each->is_container()) {
+      if (!each || each->is_container() || (mode == array_mode::any && each->is_array())) {
         return paddock::fail(errc::invalid_argument, "fence_array::create: a member is empty, or a container");
       }
     }
@@ -96,7 +98,8 @@ class alignas(alignof(fence_callback)) fence_array final : public fence,
 
   template <class Pointer>
   fence_array(std::span<Pointer> of, array_mode mode) noexcept
-      : fence(parts{detail::allocate_context_ids(1), 1, "fence_array", &operations, nullptr, detail::fence_tag::array}),
+      : fence(parts{detail::allocate_context_ids(1), 1, "fence_array", &operations, nullptr,
+                    detail::fence_tag::array | (mode == array_mode::any ? detail::fence_tag::any : 0)}),
         core(mode, static_cast<std::uint32_t>(of.size())),
         size_(of.size()),
         members_(reinterpret_cast<member*>(reinterpret_cast<char*>(this) + sizeof(fence_array))),
@@ -122,7 +125,7 @@ class alignas(alignof(fence_callback)) fence_array final : public fence,
     for (std::size_t i = 0; i < size_; ++i) {
       const bool done = (*this)[i].poll();
       if (done && mode_ == array_mode::any) {
-        return complete(outcome_of(i));
+        return first_done(outcome_of(i));
       }
       if (!done && mode_ == array_mode::all) {
         return false;

@@ -47,10 +47,7 @@ class array_core {
   /// A member is complete. May free the array.
   void member_done(const fence_outcome& outcome) noexcept {
     if (mode_ == array_mode::any) {
-      if (self().complete(outcome)) {
-        // order: added, an acquire: pairs with arm(), which takes back the rest itself.
-        take_back_the_others(added_.load(order::added_look));
-      }
+      first_done(outcome);
     } else if (outcome.sys_errno != 0) {
       int none = 0;
       // order: first_error, relaxed: the countdown below carries it to whoever completes the array.
@@ -59,19 +56,28 @@ class array_core {
     count_down(1, &outcome);
   }
 
+  /// Completes an array of `any`. The caller has a count or a reference.
+  bool first_done(const fence_outcome& outcome) noexcept {
+    if (!self().complete(outcome)) {
+      return false;
+    }
+    // order: added, an acquire: pairs with arm(), which takes back the rest itself.
+    take_back_the_others(added_.load(order::added_look));
+    return true;
+  }
+
  private:
   [[nodiscard]] Array& self() noexcept { return static_cast<Array&>(*this); }
 
-  /// The first member is done: the callbacks that did not run yet would only keep the array alive. The caller's own
-  /// count, or the one of arm(), keeps the array until it is through.
+  /// The first member is done: the callbacks that did not run yet would only keep the array alive. The caller has a
+  /// count or a reference.
   void take_back_the_others(std::size_t count) noexcept {
     std::uint32_t taken = 0;
     for (std::size_t i = 0; i < count; ++i) {
       taken += self().try_remove(i) ? 1U : 0U;
     }
     if (taken != 0) {
-      // order: member_done; not the last, so nothing is read after it.
-      left_.fetch_sub(taken, order::member_done);
+      count_down(taken, nullptr);
     }
   }
 

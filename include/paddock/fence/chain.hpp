@@ -130,17 +130,14 @@ class fence_chain : public fence, private detail::chain_core<detail::std_traits,
   void complete() noexcept { signal(); }
 
   bool poll_links() noexcept {
-    fence_ptr held;
-    for (fence_chain* link = this; link != nullptr; link = from(*held)) {
-      if (!link->contained().poll()) {
-        return false;
-      }
-      held = link->walk();
-      if (!held) {
-        return true;
-      }
+    // All of them, also behind one that is pending: each may need to be asked.
+    bool done = contained().poll();
+    for (fence_ptr held = walk(); held;) {
+      fence_chain* const link = from(*held);
+      done = (link != nullptr ? link->contained() : *held).poll() && done;
+      held = link != nullptr ? link->walk() : fence_ptr();
     }
-    return held->poll();
+    return done;
   }
 
   static void destroy(fence_chain& link) noexcept { delete &link; }

@@ -49,6 +49,7 @@ struct fence_tag {
   static constexpr std::uint32_t wrapping = 2;  ///< seqno compares in 32 bits, around the wrap.
   static constexpr std::uint32_t array = 4;
   static constexpr std::uint32_t chain = 8;
+  static constexpr std::uint32_t any = 16;  ///< An array that the first member completes.
 };
 
 }  // namespace detail
@@ -177,8 +178,11 @@ class fence {
   }
   [[nodiscard]] bool is_array() const noexcept { return (core_.tag() & detail::fence_tag::array) != 0; }
   [[nodiscard]] bool is_chain() const noexcept { return (core_.tag() & detail::fence_tag::chain) != 0; }
-  /// Whether it stands for other fences, which for_each_leaf() visits.
-  [[nodiscard]] bool is_container() const noexcept { return is_array() || is_chain(); }
+  /// Whether it stands for other fences, all of which for_each_leaf() visits: a chain, or an array that is not of
+  /// `any`.
+  [[nodiscard]] bool is_container() const noexcept {
+    return is_chain() || (is_array() && (core_.tag() & detail::fence_tag::any) == 0);
+  }
 
   /// One more reference. Requires: the caller holds one, or knows that somebody does.
   void get() noexcept { core_.get(); }

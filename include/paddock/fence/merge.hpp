@@ -27,7 +27,8 @@ void for_each_leaf(fence_ptr top, Visit&& visit) {
   while (top) {
     fence_chain* const link = fence_chain::from(*top);
     fence& here = link != nullptr ? link->contained() : *top;
-    if (fence_array* const array = fence_array::from(here); array != nullptr) {
+    if (here.is_container()) {
+      fence_array* const array = fence_array::from(here);
       for (std::size_t i = 0; i < array->size(); ++i) {
         visit((*array)[i]);
       }

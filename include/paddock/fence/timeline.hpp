@@ -142,7 +142,7 @@ class timeline_link final : public fence_chain {
   /// link is complete already.
   [[nodiscard]] bool raise(std::uint64_t point) noexcept {
     std::uint64_t seen = stands_for_.load();
-    while (seen != complete) {
+    while (seen != 0) {
       if (seen >= point || stands_for_.compare_exchange_weak(seen, point)) {
         return true;
       }
@@ -151,8 +151,6 @@ class timeline_link final : public fence_chain {
   }
 
  private:
-  static constexpr std::uint64_t complete = UINT64_MAX;
-
   struct callback final : fence_callback {
     explicit callback(timeline_link& of) noexcept : fence_callback(&run), link(of) {}
     callback(const callback&) = delete;
@@ -174,7 +172,7 @@ class timeline_link final : public fence_chain {
 
   void completed() noexcept {
     timeline_state& state = state_;
-    state.advance(stands_for_.exchange(complete), point_stage::signaled);
+    state.advance(stands_for_.exchange(0), point_stage::signaled);
     state.pending().fetch_sub(1);
     put();
     state.put();
@@ -182,7 +180,7 @@ class timeline_link final : public fence_chain {
 
   timeline_state& state_;
   callback callback_;
-  std::atomic<std::uint64_t> stands_for_;
+  std::atomic<std::uint64_t> stands_for_;  ///< The highest point that is reached with this link; 0 once it is.
 };
 
 }  // namespace detail
@@ -252,6 +250,9 @@ class timeline {
   /// The host signals the point, now, or, where points before it are pending, with the last of them. Neither allocates
   /// nor fails. Returns false when it had been signaled before. Kernel: DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL.
   bool signal(timeline_point point) const noexcept {
+    if (state_->has_reached(point.value(), point_stage::signaled)) {
+      return false;
+    }
     if (state_->pending().load() != 0) {
       const fence_ptr tip = fence_ptr::adopt(state_->tip().acquire());
       if (tip && static_cast<detail::timeline_link&>(*tip).raise(point.value())) {

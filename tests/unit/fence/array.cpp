@@ -307,3 +307,19 @@ TEST_CASE("an array is enabled while its members complete in other threads", "[t
     CHECK(freed.freed == rounds * static_cast<int>(size));
   }
 }
+
+TEST_CASE("an array of any that is polled while its member completes takes the others back all the same") {
+  // The member is complete, and an earlier callback of it asks the array before the array's own callback has run.
+  release_count freed;
+  const fence_ptr pending = make_fence();
+  fence_ptr member = freed.make();
+  fence_ptr array = array_of({pending, member}, array_mode::any);
+  calling_callback earlier([&]() noexcept { CHECK(array->poll()); });
+  member->add_callback(earlier);
+  array->enable_signaling();
+  member->signal();
+  array.reset();
+  member.reset();
+  CHECK(freed.freed == 1);
+  CHECK(pending->signal());
+}

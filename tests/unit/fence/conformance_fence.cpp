@@ -209,8 +209,11 @@ TEST_CASE("X1 callbacks come and go in eight threads while another signals", "[t
         counting_callback kept;
         counting_callback removed;
         const bool kept_added = f->add_callback(kept) == add_outcome::added;
-        for (int i = 0; i < 10 && f->add_callback(removed) == add_outcome::added; ++i) {
+        for (int i = 0; i < 10; ++i) {
           const int before = removed.runs;
+          if (f->add_callback(removed) == add_outcome::already_signaled) {
+            break;
+          }
           const bool ran = f->remove_callback(removed) == remove_outcome::ran;
           wrong += removed.runs == before + (ran ? 1 : 0) ? 0 : 1;
         }
@@ -300,6 +303,7 @@ TEST_CASE("X34 durations that no clock holds") {
   CHECK(deadline::in(std::chrono::hours::min()).passed());
   CHECK(deadline::in(seconds(std::numeric_limits<double>::infinity())).is_never());
   CHECK(deadline::in(seconds(-std::numeric_limits<double>::infinity())).passed());
+  CHECK(deadline::in(seconds(std::numeric_limits<double>::quiet_NaN())).nanoseconds() >= 0);
   const fence_ptr done = make_fence();
   done->signal();
   CHECK(wait(*done, deadline::in(std::chrono::hours::max())) == wait_status::signaled);

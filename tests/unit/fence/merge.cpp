@@ -121,3 +121,22 @@ TEST_CASE("fences whose numbers go all around the wrap are merged without harm")
   }
   CHECK(leaves_of(*merge(around)).size() == 1);
 }
+
+TEST_CASE("an array of any that is complete has nothing left to merge") {
+  const auto f = make_fences(3);
+  const fence_ptr any = *fence_array::create(std::span(f).first(2), array_mode::any);
+  any->enable_signaling();
+  f[0]->signal();
+  CHECK(any->is_signaled());
+  CHECK((*merge({any}))->is_signaled());
+  CHECK(*merge({any, f[2]}) == f[2]);
+}
+
+TEST_CASE("a merge of an array of any waits for no more than that array") {
+  const auto f = make_fences(2);
+  const fence_ptr any = *fence_array::create(f, array_mode::any);
+  const fence_ptr merged = *merge({any});
+  merged->enable_signaling();
+  f[1]->signal();
+  CHECK(merged->is_signaled());
+}

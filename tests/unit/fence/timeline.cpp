@@ -504,3 +504,54 @@ TEST_CASE("a point that is signaled while another thread serves the waiters is n
     CHECK(two.is_signaled());
   }
 }
+
+TEST_CASE("polling asks the source of the point, whatever the points above it wait for") {
+  static constexpr fence_ops ops{.poll = [](fence&) noexcept { return true; }};
+  const timeline t = *timeline::create();
+  const fence_ptr above = make_fence();
+  CHECK(t.submit(point(1), make_fence(&ops)).has_value());
+  CHECK(t.submit(point(2), above).has_value());
+  CHECK(t.wait(point(1), deadline::in(2s), polling_wait{}) == wait_status::signaled);
+  above->signal();
+}
+
+TEST_CASE("signal says that a point had been signaled, also while one above it is pending") {
+  const timeline t = *timeline::create(point(10));
+  const fence_ptr work = make_fence();
+  CHECK(t.submit(point(20), work).has_value());
+  CHECK_FALSE(t.signal(point(5)));
+  CHECK_FALSE(t.signal(point(10)));
+  work->signal();
+}
+
+TEST_CASE("the highest of all points waits for what is pending, as any other") {
+  for (const bool submitted : {false, true}) {
+    const timeline t = *timeline::create();
+    const fence_ptr work = make_fence();
+    CHECK(t.submit(point(submitted ? UINT64_MAX : 5), work).has_value());
+    t.signal(point(UINT64_MAX));
+    t.signal(point(7));
+    CHECK(t.signaled() == point(0));
+    work->signal();
+    CHECK(t.signaled() == point(UINT64_MAX));
+  }
+}
+
+TEST_CASE("an eventfd is registered while its point is signaled in another thread", "[threads]") {
+  const timeline t = *timeline::create();
+  const unique_fd event = make_event();
+  std::atomic<bool> stop{false};
+  std::thread signaler([&] {
+    for (std::uint64_t i = 1; !stop; ++i) {
+      t.signal(point(i));
+    }
+  });
+  std::uint64_t registered = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    registered += t.notify(event, point(t.signaled().value() + 1)).has_value() ? 1U : 0U;
+  }
+  stop = true;
+  signaler.join();
+  t.signal(point(UINT64_MAX));
+  CHECK(take(event) == registered);
+}

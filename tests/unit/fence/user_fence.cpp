@@ -194,3 +194,11 @@ TEST_CASE("a thousand bounds of four threads end, each once", "[threads]") {
                nodes.begin(), nodes.end(), [](const counting_callback& node) { return node.runs == 1; })) == added;
   }));
 }
+
+TEST_CASE("a bound near the end of the clock is one") {
+  const user_fence f = *user_fence::create("mine");
+  const fence_ptr promise = *bounded(f, deadline::at(monotonic_clock::time_point::max() - 1ns));
+  std::this_thread::sleep_for(10ms);
+  f.signal();
+  CHECK(promise->status() == wait_status::signaled);
+}
