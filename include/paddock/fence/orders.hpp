@@ -48,11 +48,16 @@ struct array_orders {
   static constexpr auto member_done = std::memory_order_acq_rel;  // order: with itself: the last sees all errors
 };
 
-/// fence/timeline_core.hpp. What is missing here is sequentially consistent: "signal, then look for waiters" against
-/// "wait, then look at the value" needs one order of all four.
+/// fence/timeline_core.hpp. "Raise, then look" against "join, then see whether it is due" needs one order of all four.
 struct timeline_orders {
-  static constexpr auto reached = std::memory_order_acquire;  // order: with advance: who sees the point sees the work
-  static constexpr auto take_waiters = std::memory_order_acquire;  // order: with the push of a waiter
+  static constexpr auto raise = std::memory_order_seq_cst;         // order: with join and due; with reached
+  static constexpr auto look = std::memory_order_seq_cst;          // order: with join
+  static constexpr auto join = std::memory_order_seq_cst;          // order: with look; with take_waiters
+  static constexpr auto due = std::memory_order_seq_cst;           // order: with raise
+  static constexpr auto epoch = std::memory_order_release;         // order: with epoch_look
+  static constexpr auto epoch_look = std::memory_order_acquire;    // order: with epoch: its point is seen
+  static constexpr auto reached = std::memory_order_acquire;       // order: with raise: the work is seen
+  static constexpr auto take_waiters = std::memory_order_acquire;  // order: with join: the waiter is seen
   static constexpr auto value_look = std::memory_order_relaxed;    // order: none: a guess for the exchange
 };
 

@@ -20,7 +20,7 @@ namespace detail {
 /// else has it any more), drop() (out of the stack without being due).
 ///
 /// Whoever raises a counter looks for waiters afterwards; whoever waits looks at the counter afterwards. That the two
-/// looks cannot both miss rests on sequential consistency, the default order.
+/// looks cannot both miss rests on the sequential consistency of raise, look, join and due.
 template <class Traits, class Waiter>
 class timeline_core {
  public:
@@ -48,12 +48,14 @@ class timeline_core {
       if (seen >= point) {
         return false;
       }
-    } while (!counter.compare_exchange_weak(seen, point));
-    if (sleepers_.load() != 0) {
-      epoch_.fetch_add(1);
+      // order: raise, then look, against join, then due: sequentially consistent, see above.
+    } while (!counter.compare_exchange_weak(seen, point, order::raise, order::value_look));
+    if (sleepers_.load(order::look) != 0) {
+      // order: epoch, a release: a sleeper that has seen it sees the point as well.
+      epoch_.fetch_add(1, order::epoch);
       Traits::wake(&epoch_);
     }
-    if (waiters_.load() != nullptr) {
+    if (waiters_.load(order::look) != nullptr) {
       serve();
     }
     return true;
@@ -72,25 +74,26 @@ class timeline_core {
 
   /// Sleeps until the point is reached; false when the deadline passed first.
   [[nodiscard]] bool sleep_until(std::uint64_t point, point_stage stage, deadline until) noexcept {
-    sleepers_.fetch_add(1);
+    sleepers_.fetch_add(1, order::join);
     bool in_time = true;
     bool there = false;
     while (!there && in_time) {
-      const std::uint64_t epoch = epoch_.load();
+      // order: epoch_look, an acquire: pairs with epoch.
+      const std::uint64_t epoch = epoch_.load(order::epoch_look);
       there = is_due(point, stage);
       if (!there) {
         in_time = Traits::sleep(epoch_, epoch, until);
         there = is_due(point, stage);
       }
     }
-    sleepers_.fetch_sub(1);
+    sleepers_.fetch_sub(1, order::value_look);
     return there;
   }
 
   /// Empties the stack at the end. Requires: no other thread uses the timeline.
   template <class Visit>
   void take_all(Visit&& visit) noexcept {
-    for (Waiter* waiter = waiters_.exchange(nullptr); waiter != nullptr;) {
+    for (Waiter* waiter = waiters_.exchange(nullptr, order::take_waiters); waiter != nullptr;) {
       Waiter* const next = waiter->next();
       visit(*waiter);
       waiter = next;
@@ -99,7 +102,8 @@ class timeline_core {
 
  private:
   [[nodiscard]] bool is_due(std::uint64_t point, point_stage stage) const noexcept {
-    return signaled_.load() >= point || (stage == point_stage::submitted && submitted_.load() >= point);
+    return signaled_.load(order::due) >= point ||
+           (stage == point_stage::submitted && submitted_.load(order::due) >= point);
   }
   [[nodiscard]] bool is_due(const Waiter& waiter) const noexcept { return is_due(waiter.point(), waiter.stage()); }
 
@@ -107,7 +111,7 @@ class timeline_core {
     Waiter* seen = waiters_.load(order::value_look);
     do {
       last.set_next(seen);
-    } while (!waiters_.compare_exchange_weak(seen, &first));
+    } while (!waiters_.compare_exchange_weak(seen, &first, order::join, order::value_look));
   }
 
   /// Takes the whole stack, serves who is due, puts the others back, and looks again: a counter that rose meanwhile
@@ -116,7 +120,8 @@ class timeline_core {
     for (bool again = true; again;) {
       Waiter* first = nullptr;
       Waiter* last = nullptr;
-      for (Waiter* waiter = waiters_.exchange(nullptr); waiter != nullptr;) {
+      // order: take_waiters, an acquire: pairs with join: the waiters are seen.
+      for (Waiter* waiter = waiters_.exchange(nullptr, order::take_waiters); waiter != nullptr;) {
         Waiter* const next = waiter->next();
         if (is_due(*waiter)) {
           waiter->reached();
