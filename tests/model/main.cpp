@@ -70,7 +70,8 @@ struct weakening {
                            (known.order == std::memory_order_acquire || known.order == std::memory_order_release);
       const bool is_none = (order->real() == std::memory_order_acquire || order->real() == std::memory_order_release) &&
                            known.order == std::memory_order_relaxed;
-      if (order->name() == name && known.name == strength && (is_half || is_none)) {
+      const bool is_partial = order->real() == std::memory_order_seq_cst && known.order == std::memory_order_acq_rel;
+      if (order->name() == name && known.name == strength && (is_half || is_none || is_partial)) {
         return weakening{order, known.order};
       }
     }

@@ -58,21 +58,20 @@ class named_order {
   static inline constinit named_order* first_ = nullptr;
 };
 
-/// fence_orders, each of which can be weakened. An order that is missing here does not compile.
+/// The tables of fence/orders.hpp, each order of which can be weakened. One that is missing here does not compile.
 struct model_orders {
 #define PADDOCK_MODEL_ORDER(NAME) \
   static inline named_order NAME { #NAME, detail::fence_orders::NAME }
   PADDOCK_MODEL_ORDER(status);
   PADDOCK_MODEL_ORDER(complete);
   PADDOCK_MODEL_ORDER(complete_look);
-  PADDOCK_MODEL_ORDER(arm);
   PADDOCK_MODEL_ORDER(add);
+  PADDOCK_MODEL_ORDER(queue);
   PADDOCK_MODEL_ORDER(add_look);
   PADDOCK_MODEL_ORDER(remove_look);
   PADDOCK_MODEL_ORDER(remove_alone);
   PADDOCK_MODEL_ORDER(lock_list);
   PADDOCK_MODEL_ORDER(unlock_list);
-  PADDOCK_MODEL_ORDER(sleep);
   PADDOCK_MODEL_ORDER(settle);
   PADDOCK_MODEL_ORDER(claim);
   PADDOCK_MODEL_ORDER(done);
@@ -80,6 +79,40 @@ struct model_orders {
   PADDOCK_MODEL_ORDER(get);
   PADDOCK_MODEL_ORDER(put);
   PADDOCK_MODEL_ORDER(put_look);
+#undef PADDOCK_MODEL_ORDER
+};
+
+struct model_slot_orders {
+#define PADDOCK_MODEL_ORDER(NAME) \
+  static inline named_order NAME { "slot_" #NAME, detail::slot_orders::NAME }
+  PADDOCK_MODEL_ORDER(borrow);
+  PADDOCK_MODEL_ORDER(replaced);
+  PADDOCK_MODEL_ORDER(give_back);
+  PADDOCK_MODEL_ORDER(publish);
+  PADDOCK_MODEL_ORDER(slot_look);
+#undef PADDOCK_MODEL_ORDER
+};
+struct model_array_orders {
+#define PADDOCK_MODEL_ORDER(NAME) \
+  static inline named_order NAME { "array_" #NAME, detail::array_orders::NAME }
+  PADDOCK_MODEL_ORDER(added);
+  PADDOCK_MODEL_ORDER(added_look);
+  PADDOCK_MODEL_ORDER(first_error);
+  PADDOCK_MODEL_ORDER(member_done);
+#undef PADDOCK_MODEL_ORDER
+};
+struct model_timeline_orders {
+#define PADDOCK_MODEL_ORDER(NAME) \
+  static inline named_order NAME { "timeline_" #NAME, detail::timeline_orders::NAME }
+  PADDOCK_MODEL_ORDER(raise);
+  PADDOCK_MODEL_ORDER(look);
+  PADDOCK_MODEL_ORDER(join);
+  PADDOCK_MODEL_ORDER(due);
+  PADDOCK_MODEL_ORDER(epoch);
+  PADDOCK_MODEL_ORDER(epoch_look);
+  PADDOCK_MODEL_ORDER(reached);
+  PADDOCK_MODEL_ORDER(take_waiters);
+  PADDOCK_MODEL_ORDER(value_look);
 #undef PADDOCK_MODEL_ORDER
 };
 
@@ -161,7 +194,8 @@ class atomic {
 
   [[nodiscard]] T load(std::memory_order order = std::memory_order_seq_cst, rl::debug_info where = here()) const {
     static_cast<void>(life_.get(where));
-    return value_.load(to_relacy(order), where);
+    // Of a weakened seq_cst, a load takes the half that it can have.
+    return value_.load(to_relacy(order == std::memory_order_acq_rel ? std::memory_order_acquire : order), where);
   }
   void store(T value, std::memory_order order = std::memory_order_seq_cst, rl::debug_info where = here()) {
     static_cast<void>(life_.get(where));
@@ -280,6 +314,9 @@ inline constinit thread_state thread_states[most_threads]{};
 /// The traits of the model.
 struct relacy_traits {
   using order = model_orders;
+  using slot_order = model_slot_orders;
+  using array_order = model_array_orders;
+  using timeline_order = model_timeline_orders;
   using callback = model::callback;
   template <class T>
   using atomic = model::atomic<T>;
@@ -290,6 +327,7 @@ struct relacy_traits {
     return present_damage == damage::one_identity ? 4 : (rl::thread_index() + 1) * 4;
   }
   [[nodiscard]] static detail::run_queue<relacy_traits>*& queue() { return thread_states[rl::thread_index()].queue; }
+  static void about_to_write(const void*) noexcept {}
   static void backoff(unsigned, rl::debug_info where = here()) { rl::ctx().yield(1, where); }
 
   /// The futex. It orders nothing: that is left to the word. A sleeper wakes without cause now and then, in random

@@ -248,8 +248,8 @@ class fence_core {
   [[gnu::noinline]] void arm(Enable enable) noexcept {
     std::uint64_t seen = state_.load(order::add_look);
     while ((seen & (signaled_word::signaled | armed_bit)) == 0) {
-      // order: arm, acquire: nothing is published, and what enabled() reads may have been left by another thread.
-      if (state_.compare_exchange_weak(seen, seen | armed_bit, order::arm, order::add_look)) {
+      // order: add_look for the failure's sake; the success needs none: the bit is set once, and publishes nothing.
+      if (state_.compare_exchange_weak(seen, seen | armed_bit, order::add_look, order::add_look)) {
         if (const std::uint64_t done = enable(); done != 0) {
           complete(done);
         }
@@ -279,7 +279,8 @@ class fence_core {
       *left = true;
     }
     added.newer_.set(nullptr);
-    added.owner_.store(queued_here(), order::link);
+    // order: queue, a release: who retires the node meanwhile finds it and this fence as they are here.
+    added.owner_.store(queued_here(), order::queue);
     do {
       if (is_signaled(seen)) {
         if (left != nullptr) {
@@ -338,9 +339,9 @@ class fence_core {
     std::uint64_t seen = state_.load(order::status);
     while (!is_signaled(seen)) {
       if ((seen & sleeper_bit) == 0) {
-        // order: sleep, an acquire only because the failure is a status read: the futex compares the word again, and
-        // the signaler's exchange reads this bit or comes first.
-        if (!state_.compare_exchange_weak(seen, seen | sleeper_bit, order::sleep, order::status)) {
+        // order: status for the failure's sake; the success needs none: the futex compares the word again, and the
+        // signaler's exchange reads this bit or comes first.
+        if (!state_.compare_exchange_weak(seen, seen | sleeper_bit, order::status, order::status)) {
           continue;
         }
         seen |= sleeper_bit;
@@ -471,7 +472,11 @@ void callback_node<Traits>::retire() noexcept {
     const std::uintptr_t owner = owner_.load(order::settle);
     switch (owner & stage_mask) {
       case idle: return;
-      case queued: reinterpret_cast<fence_core<Traits>*>(owner & ~stage_mask)->remove(*this); break;
+      case queued:
+        if (!reinterpret_cast<fence_core<Traits>*>(owner & ~stage_mask)->try_remove(*this)) {
+          Traits::backoff(round++);  // About to be added there, or to run.
+        }
+        break;
       default:
         if ((owner & ~stage_mask) != Traits::self()) {
           Traits::backoff(round++);

@@ -14,14 +14,13 @@ struct fence_orders {
   static constexpr auto complete =
       std::memory_order_acq_rel;  // order: with status (release), add and unlock_list (acquire)
   static constexpr auto complete_look = std::memory_order_relaxed;  // order: none: a guess for the exchange
-  static constexpr auto arm = std::memory_order_acquire;            // order: with whatever put the source in place
   static constexpr auto add = std::memory_order_release;       // order: with complete and lock_list: the node is seen
+  static constexpr auto queue = std::memory_order_release;     // order: with settle: the fence and the links are seen
   static constexpr auto add_look = std::memory_order_acquire;  // order: with complete, as status
   static constexpr auto remove_look = std::memory_order_acquire;   // order: with complete and unlock_list
   static constexpr auto remove_alone = std::memory_order_acquire;  // order: with unlock_list: the last remover is done
   static constexpr auto lock_list = std::memory_order_acquire;    // order: with add and unlock_list: the links are seen
   static constexpr auto unlock_list = std::memory_order_release;  // order: with lock_list, remove_alone and complete
-  static constexpr auto sleep = std::memory_order_acquire;        // order: with complete, as status, when it fails
   static constexpr auto settle = std::memory_order_acquire;       // order: with done: the callback has finished
   static constexpr auto claim = std::memory_order_relaxed;        // order: none: only tells threads apart
   static constexpr auto done = std::memory_order_release;         // order: with settle: the node may be freed

@@ -25,8 +25,9 @@ class shared_slot {
 
   /// The object with one more reference, which is the caller's; may be null. Lock-free.
   [[nodiscard]] T* acquire() noexcept {
-    // order: slot_look: null is a value like any other, and nothing is read through it.
-    if (pointer(word_.load(order::slot_look)) == nullptr) {
+    // order: borrow: also who finds nothing sees what was done before the slot was emptied: in a chain, that all the
+    // work before this link is finished.
+    if (pointer(word_.load(order::borrow)) == nullptr) {
       return nullptr;
     }
     T* const held = pointer(word_.fetch_add(one_loan, order::borrow));
