@@ -75,7 +75,11 @@ class expiry_watch {
     if (!entry.is_linked()) {
       return false;
     }
+    const bool was_first = entries_.iterator_to(entry) == entries_.begin();
     entries_.erase(entries_.iterator_to(entry));
+    if (was_first) {
+      changed_.notify_one();  // The thread waits for another entry now, or for none.
+    }
     return true;
   }
 

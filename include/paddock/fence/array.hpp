@@ -23,8 +23,9 @@ using array_mode = detail::array_mode;
 
 /// A fence over others, none of which is a container: merge() flattens. An array of `all` is a container itself; one of
 /// `any` is not, since what waits for it does not wait for its members. Callbacks are put on the members when somebody
-/// is first interested in the array, and hold one reference of it together. An array of `any` takes its other callbacks
-/// back when the first member is done.
+/// is first interested in the array, and hold one reference of it together; it holds its members, so that a member
+/// which everybody else has lost is not found out. An array of `any` takes its other callbacks back when the first
+/// member is done.
 /// Thread-safety: as fence.
 class alignas(alignof(fence_callback)) fence_array final : public fence,
                                                            private detail::array_core<detail::std_traits, fence_array> {

@@ -17,8 +17,9 @@
 namespace paddock {
 
 /// A link with its own fence and the link before it; complete when its own fence and all those before it are. Its
-/// sequence number is the point. The errors of the fences do not pass into the links, as in the kernel: for_each_leaf()
-/// finds them. Finished links are taken out as the chain is walked, so that a chain is as long as what is pending.
+/// sequence number is the point. The errors of the fences do not pass into the links, as in the kernel: who needs one
+/// holds the fence itself. Finished links are taken out as the chain is walked, so that a chain is as long as what is
+/// pending.
 /// Thread-safety: as fence.
 class fence_chain : public fence, private detail::chain_core<detail::std_traits, fence, fence_chain> {
  public:

@@ -67,17 +67,21 @@ void for_each_leaf(fence_ptr top, Visit&& visit) {
     }
     for_each_leaf(each, note);
   }
-  // By context, the latest first, of which the others are dropped.
-  fence_ptr* const end = leaves.get() + count;
-  std::sort(leaves.get(), end, [](const fence_ptr& a, const fence_ptr& b) {
-    return a->context() != b->context() ? a->context() < b->context() : a->is_later_than(*b);
-  });
-  fence_ptr* const kept = std::unique(
-      leaves.get(), end, [](const fence_ptr& a, const fence_ptr& b) { return a->context() == b->context(); });
-  switch (kept - leaves.get()) {
+  // Of each context the latest. Numbers that wrap have no order that a sort could use, so it sorts by context alone.
+  std::sort(leaves.get(), leaves.get() + count,
+            [](const fence_ptr& a, const fence_ptr& b) { return a->context() < b->context(); });
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (kept == 0 || leaves[kept - 1]->context() != leaves[i]->context()) {
+      std::swap(leaves[kept++], leaves[i]);
+    } else if (leaves[i]->is_later_than(*leaves[kept - 1])) {
+      std::swap(leaves[kept - 1], leaves[i]);
+    }
+  }
+  switch (kept) {
     case 0: return stub_fence(latest);
     case 1: return std::move(leaves[0]);
-    default: return fence_array::create_from(std::span<fence_ptr>(leaves.get(), kept));
+    default: return fence_array::create_from(std::span(leaves.get(), kept));
   }
 }
 [[nodiscard]] inline result<fence_ptr> merge(std::initializer_list<fence_ptr> fences) noexcept {

@@ -193,8 +193,8 @@ class release_point;
 /// points before it are complete, or when the host says so (signal()). Points may be left out: a gap is reached with
 /// the point above it. A point at or below one that was submitted before comes too late to be waited for by itself: it
 /// still holds back all that are submitted after it. The errors of fences do not pass into a timeline, as in the
-/// kernel: fence_at() and for_each_leaf() find them. Thread-safety: everything from any thread, and from inside
-/// callbacks. query, signal and wait take no lock.
+/// kernel: who needs one holds the fence itself.
+/// Thread-safety: everything from any thread, and from inside callbacks. query, signal and wait take no lock.
 class timeline {
  public:
   /// All points up to `initial` are signaled. Errors: out_of_memory.
@@ -288,7 +288,7 @@ class timeline {
     return wait_stage(point, point_stage::submitted, until, policy);
   }
 
-  /// The fence that completes when a submitted point is reached; a stub when it was. Its leaves tell errors.
+  /// The fence that completes when a submitted point is reached; a stub when it was.
   /// Linear in the links that are pending. Errors: not_submitted. Kernel: drm_syncobj_find_fence.
   [[nodiscard]] result<fence_ptr> fence_at(timeline_point point) const noexcept {
     if (state_->has_reached(point.value(), point_stage::signaled)) {
@@ -386,7 +386,8 @@ class timeline {
 };
 
 /// Signals its point when it is dropped: for whoever must not forget, such as a compositor that gives a buffer back.
-/// Moved, not copied. Thread-safety: one thread at a time.
+/// Moved, not copied.
+/// Thread-safety: one thread at a time.
 class release_point {
  public:
   release_point(release_point&& other) noexcept : on_(other.on_), point_(std::exchange(other.point_, {})) {}
