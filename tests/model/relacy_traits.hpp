@@ -96,7 +96,6 @@ struct model_array_orders {
 #define PADDOCK_MODEL_ORDER(NAME) \
   static inline named_order NAME { "array_" #NAME, detail::array_orders::NAME }
   PADDOCK_MODEL_ORDER(added);
-  PADDOCK_MODEL_ORDER(added_look);
   PADDOCK_MODEL_ORDER(first_error);
   PADDOCK_MODEL_ORDER(member_done);
 #undef PADDOCK_MODEL_ORDER

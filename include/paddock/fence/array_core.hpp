@@ -35,8 +35,11 @@ class array_core {
       if (self().add(added) == add_outcome::already_signaled) {
         member_done(self().outcome_of(added));
       }
-      // order: added, a release: a node is taken back only after its add has returned.
-      added_.store(static_cast<std::uint32_t>(added + 1), order::added);
+      if (mode_ == array_mode::any) {
+        // order: added, acquire and release: a node is taken back only after its add has returned; and either the look
+        // in first_done() comes after this and sees the node, or this comes after that and sees the array complete.
+        added_.exchange(static_cast<std::uint32_t>(added + 1), order::added);
+      }
     }
     if (mode_ == array_mode::any && self().is_signaled()) {
       take_back_the_others(added);
@@ -61,8 +64,8 @@ class array_core {
     if (!self().complete(outcome)) {
       return false;
     }
-    // order: added, an acquire: pairs with arm(), which takes back the rest itself.
-    take_back_the_others(added_.load(order::added_look));
+    // order: added, and an exchange as in arm(), which takes back the rest itself.
+    take_back_the_others(added_.fetch_add(0, order::added));
     return true;
   }
 

@@ -245,8 +245,7 @@ concept continuation_function = std::is_nothrow_move_constructible_v<Function> &
 /// complete; it must not block. The fence that is returned completes after that: with the error of `f` when the
 /// function returns nothing, else with what it returns as result<void>. It may be dropped. Errors: out_of_memory; the
 /// function is not called then.
-template <class Function>
-requires std::is_nothrow_invocable_v<Function&, const fence_outcome&>
+template <continuation_function Function>
 [[nodiscard]] result<fence_ptr> then(fence& f, Function function) noexcept {
   auto* const made = new (std::nothrow) detail::continuation<Function>(std::move(function));
   if (made == nullptr) {

@@ -35,9 +35,9 @@ inline std::uint64_t allocate_context_ids(std::uint64_t count) noexcept {
 }  // namespace detail
 
 /// One timeline of fences: those of a queue, say. Its fences complete within `timeout()` of their submission, which is
-/// the promise of whoever submits: a queue that hangs is reset and its fences are failed with fail_all().
-/// Thread-safety: create() and the accessors from any thread. The context must outlive the creation of its fences, not
-/// the fences.
+/// the promise of whoever submits: a queue that hangs is reset and its fences are failed with fail_all(). They complete
+/// in the order of their numbers, which is what merge() goes by: of one context it keeps the latest. Thread-safety:
+/// create() and the accessors from any thread. The context must outlive the creation of its fences, not the fences.
 class fence_context {
  public:
   /// How the sequence numbers of a context compare.

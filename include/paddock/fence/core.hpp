@@ -315,7 +315,7 @@ class fence_core {
         continue;
       }
       if ((seen & node_mask) == node::bits(&gone) && gone.older() == nullptr) {
-        // Alone. A node that has no older one never gets one, so nothing else needs to hold still.
+        // Alone. A node that has no older one never gets one while it is queued, so nothing else needs to hold still.
         // order: remove_alone, an acquire: a remover that took out the neighbours is done with this node.
         if (state_.compare_exchange_weak(seen, seen & ~node_mask, order::remove_alone, order::remove_look)) {
           break;
@@ -330,7 +330,8 @@ class fence_core {
         break;
       }
     }
-    gone.owner_.store(node::idle, order::link);
+    // order: done, a release: another remover of the same node, which is told that it ran, may free it.
+    gone.owner_.store(node::idle, order::done);
     return true;
   }
 

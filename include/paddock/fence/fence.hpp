@@ -58,7 +58,7 @@ struct fence_tag {
 /// Thread-safety: everything from any thread, and from inside callbacks. Not async-signal-safe.
 class fence {
  public:
-  /// The next fence of a context, as a base or member of the driver's own job structure; on the heap alone it is made
+  /// The next fence of a context, as a base of the driver's own job structure; on the heap alone it is made
   /// by fence_context::create(). It has one reference, which is the caller's. Requires: `ops` outlives the fence.
   /// `source` is the driver's, given back by source().
   explicit fence(fence_context& context, const fence_ops* ops = nullptr, void* source = nullptr) noexcept;
@@ -125,7 +125,8 @@ class fence {
   [[nodiscard]] fence_outcome outcome() const noexcept { return detail::signaled_word::outcome(core_.word()); }
 
   /// Queues a callback, or says that the fence is complete and the callback will never run. Never both, never neither.
-  /// Callbacks run in the order in which they were added. Requires: the node is not queued.
+  /// Callbacks run in the order in which they were added. Requires: the node is not queued, and no
+  /// removal of it is under way in another thread.
   /// Kernel: dma_fence_add_callback.
   add_outcome add_callback(fence_callback& node) noexcept {
     return core_.add(node, [this]() noexcept { return enable_word(); });

@@ -41,8 +41,7 @@ struct slot_orders {
 
 /// fence/array_core.hpp
 struct array_orders {
-  static constexpr auto added = std::memory_order_release;        // order: with added_look: the add has returned
-  static constexpr auto added_look = std::memory_order_acquire;   // order: with added
+  static constexpr auto added = std::memory_order_acq_rel;        // order: with itself: adding and taking back
   static constexpr auto first_error = std::memory_order_relaxed;  // order: none: member_done carries it
   static constexpr auto member_done = std::memory_order_acq_rel;  // order: with itself: the last sees all errors
 };

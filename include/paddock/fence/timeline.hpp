@@ -138,6 +138,11 @@ class timeline_link final : public fence_chain {
     }
   }
 
+  /// Whether the point is reached when this link completes, if not before.
+  [[nodiscard]] bool covers(std::uint64_t point) const noexcept {
+    return seqno() >= point || stands_for_.load() >= point;
+  }
+
   /// Lets the completion of this link stand for `point` too, which was signaled while this link was pending. False: the
   /// link is complete already.
   [[nodiscard]] bool raise(std::uint64_t point) noexcept {
@@ -247,8 +252,9 @@ class timeline {
     }
   }
 
-  /// The host signals the point, now, or, where points before it are pending, with the last of them. Neither allocates
-  /// nor fails. Returns false when it had been signaled before. Kernel: DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL.
+  /// The host signals the point: now, or, while links are pending, with the newest of them, also where the point is
+  /// below it, as in the kernel: a point that comes late is not told apart. Neither allocates nor fails. Returns false
+  /// when it had been signaled before. Kernel: DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL.
   bool signal(timeline_point point) const noexcept {
     if (state_->has_reached(point.value(), point_stage::signaled)) {
       return false;
@@ -297,12 +303,16 @@ class timeline {
     if (!state_->has_reached(point.value(), point_stage::submitted)) {
       return fail(errc::not_submitted, "timeline::fence_at");
     }
-    fence_ptr tip = fence_ptr::adopt(state_->tip().acquire());
-    if (!tip || tip->seqno() < point.value()) {
-      // Signaled by the host while the tip was pending: reached with the tip.
-      return tip ? tip : stub_fence();
+    // The oldest link that covers it, be it only because the host signaled the point while that link was pending.
+    fence_ptr covers = fence_ptr::adopt(state_->tip().acquire());
+    while (covers) {
+      fence_ptr older = static_cast<detail::timeline_link&>(*covers).walk();
+      if (!older || !static_cast<detail::timeline_link&>(*older).covers(point.value())) {
+        return covers;
+      }
+      covers = std::move(older);
     }
-    return fence_chain::find(std::move(tip), point.value());
+    return stub_fence();
   }
   /// A point as a completion that nobody has promised. When the last handle of the timeline goes before the point is
   /// reached, it fails with EDEADLK. Errors: out_of_memory.

@@ -67,7 +67,10 @@ class timeline_core {
     const std::uint64_t point = waiter.point();
     const point_stage stage = waiter.stage();
     push(waiter, waiter);
-    if (is_due(point, stage)) {
+    // Now and then also to be rid of those that nobody has any more, or a timeline that stands still would collect
+    // them.
+    constexpr std::uint64_t adds_between_sweeps = 64;
+    if (is_due(point, stage) || adds_.fetch_add(1, order::value_look) % adds_between_sweeps == 0) {
       serve();
     }
   }
@@ -162,6 +165,7 @@ class timeline_core {
   typename Traits::template atomic<Waiter*> waiters_{nullptr};
   typename Traits::template atomic<std::uint64_t> sleepers_{0};
   typename Traits::template atomic<std::uint64_t> epoch_{0};
+  typename Traits::template atomic<std::uint64_t> adds_{1};
 };
 
 }  // namespace detail

@@ -30,7 +30,12 @@ class tracked_context {
       : context_(name, timeout, order) {}
   tracked_context(const tracked_context&) = delete;
   tracked_context& operator=(const tracked_context&) = delete;
-  ~tracked_context() { fail_all(errc::canceled); }
+  ~tracked_context() {
+    // Again: a callback may have created another.
+    while (!pending_.empty()) {
+      fail_all(errc::canceled);
+    }
+  }
 
   [[nodiscard]] const fence_context& context() const noexcept { return context_; }
 

@@ -185,7 +185,7 @@ template <class Range, class Look>
 }  // namespace detail
 
 /// Waits until one of them is complete or the deadline passes. The range as for wait_all(); its iterators can be walked
-/// more than once. An empty range times out at once. Uses 320 bytes of stack for every eight fences.
+/// more than once. An empty range times out at once. Uses about 400 bytes of stack for every eight fences.
 /// Errors and thread-safety: as wait(). Kernel: dma_fence_wait_any_timeout.
 template <class Range, wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_any_outcome> wait_any(Range&& fences, deadline until, Policy policy = {}) noexcept {

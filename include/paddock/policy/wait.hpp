@@ -28,7 +28,8 @@ struct futex_wait {
 struct eventfd_wait {
   using axis = detail::wait_axis;
 };
-/// Drives fence::poll(): for run-to-completion threads, which must themselves signal what they wait for.
+/// Drives fence::poll(): for run-to-completion threads, which must themselves signal what they wait for. It does not
+/// ask the source to signal, so the source needs a poll operation, or signals anyway.
 struct polling_wait {
   using axis = detail::wait_axis;
 };

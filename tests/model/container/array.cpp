@@ -36,10 +36,14 @@ struct array : detail::array_core<relacy_traits, array> {
   void get() { state.get(); }
   void put() {
     if (state.put_is_last()) {
+      if (freed != nullptr) {
+        freed->set(1);
+      }
       delete this;
     }
   }
 
+  plain<int>* freed{nullptr};  ///< Told of the end.
   core state;
   fence* of[members];
   member nodes[members];
@@ -101,7 +105,10 @@ struct all : suite<all, 3> {
 /// also when the second member never completes.
 template <bool SecondCompletes>
 struct any : suite<any<SecondCompletes>, SecondCompletes ? 3 : 2> {
-  void before() { over = new over_two(detail::array_mode::any); }
+  void before() {
+    over = new over_two(detail::array_mode::any);
+    over->whole->freed = &freed;
+  }
   void thread(unsigned index) {
     if (index == 0) {
       over->whole->arm();
@@ -112,13 +119,15 @@ struct any : suite<any<SecondCompletes>, SecondCompletes ? 3 : 2> {
   }
   void after() {
     if (!SecondCompletes) {
-      // Nothing of the array is left on it: the callback would run on freed memory.
+      // Its callback was taken back, or the array would live as long as it does.
+      RL_ASSERT(freed.get() == 1);
       over->of[1]->signal();
     }
     over->drop();
     delete over;
   }
   over_two* over{nullptr};
+  plain<int> freed{0};
 };
 
 const registered entry_all{"array", "of all", 1, &run_suite<all>};
