@@ -77,7 +77,7 @@ class fence_context {
                                          void* source = nullptr) const noexcept {
     fence::parts parts = describe(seqno, ops, source);
     parts.tag |= detail::fence_tag::on_heap;
-    void* const room = std::malloc(sizeof(fence));
+    void* const room = std::malloc(sizeof(fence));  // NOLINT(cppcoreguidelines-no-malloc): see delete_from_heap().
     if (room == nullptr) {
       return fail(errc::out_of_memory, "fence_context::create");
     }

@@ -58,6 +58,7 @@ class alignas(16) callback_node {
   [[nodiscard]] static std::uint64_t bits(const callback_node* node) noexcept {
     return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(node));
   }
+  // NOLINTBEGIN(performance-no-int-to-ptr): a pointer and its stage share a word, which one exchange replaces.
   [[nodiscard]] static callback_node* node(std::uint64_t bits) noexcept {
     return reinterpret_cast<callback_node*>(static_cast<std::uintptr_t>(bits));
   }
@@ -71,6 +72,10 @@ class alignas(16) callback_node {
   [[nodiscard]] bool* left() const noexcept {
     return reinterpret_cast<bool*>(static_cast<std::uintptr_t>(older_.load(order::link)));
   }
+  [[nodiscard]] static fence_core<Traits>& queued_on(std::uintptr_t owner) noexcept {
+    return *reinterpret_cast<fence_core<Traits>*>(owner & ~stage_mask);
+  }
+  // NOLINTEND(performance-no-int-to-ptr)
 
   function run_;
   typename Traits::template atomic<std::uintptr_t> owner_{idle};
@@ -474,7 +479,7 @@ void callback_node<Traits>::retire() noexcept {
     switch (owner & stage_mask) {
       case idle: return;
       case queued:
-        if (!reinterpret_cast<fence_core<Traits>*>(owner & ~stage_mask)->try_remove(*this)) {
+        if (!queued_on(owner).try_remove(*this)) {
           Traits::backoff(round++);  // About to be added there, or to run.
         }
         break;

@@ -82,6 +82,7 @@ class shared_slot {
     return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(object));
   }
   [[nodiscard]] static T* pointer(std::uint64_t word) noexcept {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the pointer and its loans share a word.
     return reinterpret_cast<T*>(static_cast<std::uintptr_t>(word & (one_loan - 1)));
   }
 

@@ -102,7 +102,9 @@ class timeline_state final : public timeline_core<std_traits, point_waiter> {
   void put() noexcept {
     // order: acquire and release: the last one sees what all others did.
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+#ifndef __clang_analyzer__  // It does not follow the count, and takes each put for the last.
       delete this;
+#endif
     }
   }
 
@@ -225,7 +227,7 @@ class timeline {
 
   /// The point will be signaled by this fence. Errors: invalid_argument for point 0, an empty fence or a chain (flatten
   /// it with merge()); out_of_memory.
-  [[nodiscard]] result<void> submit(timeline_point point, fence_ptr work) const noexcept {
+  [[nodiscard]] result<void> submit(timeline_point point, const fence_ptr& work) const noexcept {
     if (point.value() == 0 || !work || work->is_chain()) {
       return fail(errc::invalid_argument, "timeline::submit: point 0, or a fence that is empty or a chain");
     }
@@ -344,8 +346,8 @@ class timeline {
   /// invalid_argument for point 0; out_of_memory. Kernel: DRM_IOCTL_SYNCOBJ_TRANSFER.
   [[nodiscard]] result<void> transfer(timeline_point to, const timeline& source, timeline_point from) const noexcept {
     PADDOCK_TRY(const fence_ptr link, source.fence_at(from));
-    PADDOCK_TRY(fence_ptr flat, merge({link}));
-    return submit(to, std::move(flat));
+    PADDOCK_TRY(const fence_ptr flat, merge({link}));
+    return submit(to, flat);
   }
 
   /// Passes a wish on to whatever the newest point waits for.
@@ -400,7 +402,7 @@ class timeline {
 /// Thread-safety: one thread at a time.
 class release_point {
  public:
-  release_point(release_point&& other) noexcept : on_(other.on_), point_(std::exchange(other.point_, {})) {}
+  release_point(release_point&& other) noexcept : on_(std::move(other.on_)), point_(std::exchange(other.point_, {})) {}
   release_point& operator=(release_point&& other) noexcept {
     if (this != &other) {
       signal();
