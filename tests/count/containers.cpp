@@ -51,7 +51,7 @@ double locked_per_member(Measure measure) {
 
 TEST_CASE("an array holds a reference to each member, in one allocation") {
   const auto create_and_drop = [](std::size_t size) {
-    const cost c = cost_of(("array, create and drop, of " + std::to_string(size)).c_str(), [size] {
+    cost c = cost_of(("array, create and drop, of " + std::to_string(size)).c_str(), [size] {
       std::vector<fence_ptr> members = make_fences(size);
       signal_all(members);
       must(counted([](std::vector<fence_ptr>& of) { return fence_array::create(of).has_value(); }, members));
@@ -72,7 +72,7 @@ TEST_CASE("a member of an array costs three locked instructions: to add, to sign
     fence_callback node{[](fence_callback&, const fence_outcome&) noexcept {}};
   };
   const auto watch_and_complete = [](std::size_t size) {
-    const cost c = cost_of(("array, watch and complete, of " + std::to_string(size)).c_str(), [size] {
+    cost c = cost_of(("array, watch and complete, of " + std::to_string(size)).c_str(), [size] {
       watched w(size);
       must(counted(
           [](watched& each) {
@@ -96,7 +96,7 @@ TEST_CASE("a wait for several complete fences is loads alone") {
       must(counted(wait_for_them, fences));
     });
     CHECK(c.events == events{});
-    CHECK(c.instructions <= 64 * 32);
+    CHECK(c.instructions <= std::uint64_t{64} * 32);
   };
   check("wait_all of 64, complete",
         [](std::vector<fence_ptr>& of) { return wait_all(of, deadline::never()) == wait_status::signaled; });

@@ -99,9 +99,9 @@ TEST_CASE("syscalls are counted and known") {
 
 TEST_CASE("allocations are counted, those of operator new included") {
   CHECK(cost_on_word("malloc, free", [](std::uint64_t& word) {
-          void* volatile p = std::malloc(64);
+          void* volatile p = std::malloc(64);  // NOLINT(cppcoreguidelines-no-malloc): what is counted.
           word += p != nullptr ? 1U : 0U;
-          std::free(p);
+          std::free(p);  // NOLINT(cppcoreguidelines-no-malloc): as above.
         }).events == events{.allocations = 1, .frees = 1});
   CHECK(cost_on_word("new, delete", [](std::uint64_t&) {
           int* volatile p = new int(1);

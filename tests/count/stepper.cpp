@@ -162,6 +162,7 @@ class tracee {
     for (;;) {
       // The child is a copy of this process: its code stands at the same addresses here.
       const auto at = reg(RIP);
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): a register of another process is a number.
       const auto* const code = reinterpret_cast<const std::uint8_t*>(at);
       if (*code == breakpoint) {
         call(PTRACE_POKEUSER, RIP * sizeof(long), at + 1);

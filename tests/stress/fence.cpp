@@ -185,10 +185,10 @@ class job final : public fence {
     }
   }
 
-  [[nodiscard]] static std::uint64_t alive() noexcept { return alive_.load(); }
+  [[nodiscard]] static std::uint64_t alive() noexcept { return living.load(); }
 
  private:
-  explicit job(style s) noexcept : fence(queue, &operations[static_cast<std::size_t>(s)]), style_(s) { ++alive_; }
+  explicit job(style s) noexcept : fence(queue, &operations[static_cast<std::size_t>(s)]), style_(s) { ++living; }
   ~job() {
     must(is_signaled(), "a fence completes before it goes");
     const bool by_winner = style_ != style::polled && style_ != style::enabled && sys_errno() != EDEADLK;
@@ -198,7 +198,7 @@ class job final : public fence {
       did_it(did::abandoned);
     }
     work_ = 0;
-    --alive_;
+    --living;
   }
 
   void win(did how) noexcept {
@@ -226,7 +226,7 @@ class job final : public fence {
       fence_ops{.set_deadline = &hint, .release = &destroy}, fence_ops{.set_deadline = &hint, .release = &destroy},
       fence_ops{.poll = &ask, .set_deadline = &hint, .release = &destroy},
       fence_ops{.enable_signaling = &enable, .set_deadline = &hint, .release = &destroy}};
-  static inline std::atomic<std::uint64_t> alive_{0};
+  static inline std::atomic<std::uint64_t> living{0};
 
   const style style_;
   std::atomic<bool> taken_{false};
@@ -357,15 +357,15 @@ class wanderer final : public fence_callback {
   }
   wanderer(fence_ptr next, fence_ptr last, std::uint32_t way) noexcept
       : fence_callback(&run), next_(std::move(next)), last_(std::move(last)), way_(way) {
-    ++alive_;
+    ++living;
   }
   wanderer(const wanderer&) = delete;
   wanderer& operator=(const wanderer&) = delete;
   ~wanderer() {
     retire();
-    --alive_;
+    --living;
   }
-  [[nodiscard]] static std::uint64_t alive() noexcept { return alive_.load(); }
+  [[nodiscard]] static std::uint64_t alive() noexcept { return living.load(); }
 
  private:
   static void run(fence_callback& node, const fence_outcome&) noexcept {
@@ -380,7 +380,7 @@ class wanderer final : public fence_callback {
     did_it(did::destroyed_inside);
   }
 
-  static inline std::atomic<std::uint64_t> alive_{0};
+  static inline std::atomic<std::uint64_t> living{0};
   fence_ptr next_;
   fence_ptr last_;
   std::uint32_t way_;
@@ -587,8 +587,8 @@ class last_reference {
           begin();
         }
         barrier_.arrive_and_wait();
-        for (std::size_t i = 0; i < rounds_.size(); ++i) {
-          play(index, rounds_[i], dice);
+        for (auto& round : rounds_) {
+          play(index, round, dice);
         }
         barrier_.arrive_and_wait();
         if (index == signaler) {

@@ -3,6 +3,7 @@
 
 #include <barrier>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <paddock/fence/array.hpp>
@@ -319,7 +320,7 @@ TEST_CASE("a chain grows, is dropped and completes in three threads", "[threads]
       while (made < i) {
         std::this_thread::yield();
       }
-      fence_ptr taken = std::move(shared);
+      fence_ptr taken = std::exchange(shared, {});
       shown = i;
       taken->enable_signaling();
       taken.reset();

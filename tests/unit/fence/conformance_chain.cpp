@@ -42,7 +42,7 @@ struct fixture {
   std::vector<fence_ptr> links;
 };
 
-void wait_while_signaled(const fixture& chain, std::vector<fence_ptr> order) {
+void wait_while_signaled(const fixture& chain, const std::vector<fence_ptr>& order) {
   result<wait_status> ended = wait_status::timed_out;
   std::thread waiter([&] { ended = wait(*chain.tail(), long_enough(), futex_wait{}); });
   for (const fence_ptr& leaf : order) {

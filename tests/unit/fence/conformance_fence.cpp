@@ -202,6 +202,7 @@ TEST_CASE("X1 callbacks come and go in eight threads while another signals", "[t
   std::atomic<int> wrong{0};
   std::barrier ready(threads + 1);
   std::vector<std::thread> adders;
+  adders.reserve(threads);
   for (int t = 0; t < threads; ++t) {
     adders.emplace_back([&] {
       for (int round = 0; round < rounds; ++round) {

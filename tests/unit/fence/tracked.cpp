@@ -89,6 +89,7 @@ TEST_CASE("a backlog of complete fences shrinks by one with each new one") {
   tracked_context context("queue", 1s);
   release_count freed;
   std::vector<fence_ptr> backlog;
+  backlog.reserve(50);
   for (int i = 0; i < 50; ++i) {
     backlog.push_back(*context.create(&release_count::ops, &freed));
   }
@@ -118,11 +119,11 @@ TEST_CASE("fences that callbacks make during recovery stay pending") {
 TEST_CASE("creation, completion and recovery in several threads lose no fence", "[threads]") {
   tracked_context context("queue", 1s);
   release_count freed;
-  constexpr int each = 5000;
+  constexpr std::size_t each = 5000;
   std::atomic<int> completed{0};
   std::atomic<int> makers{2};
   const auto maker = [&] {
-    for (int i = 0; i < each; ++i) {
+    for (std::size_t i = 0; i < each; ++i) {
       const fence_ptr f = *context.create(&release_count::ops, &freed);
       if (i % 3 != 0) {
         completed += f->signal() ? 1 : 0;

@@ -212,6 +212,7 @@ TEST_CASE("several threads wait for any of the same fences while they complete",
     const auto fences = make_fences(20);
     std::atomic<int> right{0};
     std::vector<std::thread> waiters;
+    waiters.reserve(3);
     for (int i = 0; i < 3; ++i) {
       waiters.emplace_back([&] {
         const auto first = wait_any(fences, long_enough(), futex_wait{});
