@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Says what the benchmarks found: report.py [--check] RESULTS.json... [--into FOLDER]
+"""Says what the benchmarks found: report.py [--check] RESULTS.json [--guest RESULTS.json] [--into FOLDER]
 
-Reads what bench_fence wrote, prints a table, and with --into writes FOLDER/performance.md, and below
+Reads what bench_fence wrote, and what bench_kernel did on another machine, prints a table, and with --into writes FOLDER/performance.md, and below
 FOLDER/performance its figures as JSON and its plots. No number makes it fail; with --check, missing and senseless ones
 do: every row and every subject that a target names must be there.
 """
@@ -25,24 +25,26 @@ DISTANCES = {"near": "near_ns", "far": "far_ns"}
 class Results:
     """figures[row][subject][figure]: one value a repetition."""
 
-    def __init__(self, files):
-        self.context = {}
+    def __init__(self, file, guest=None):
         self.figures = {}
         self.errors = []
-        for file in files:
-            read = json.loads(Path(file).read_text())
-            self.context.update(read["context"])
-            for run in read["benchmarks"]:
-                if run.get("run_type") == "aggregate":
-                    continue
-                row, subject = run["name"].removesuffix("/iterations:1/manual_time").split("/", 1)
-                if run.get("error_occurred"):
-                    self.errors.append(f"{row}, {subject}: {run['error_message']}")
-                    continue
-                figures = self.figures.setdefault(row, {}).setdefault(subject, {})
-                for name, value in run.items():
-                    if isinstance(value, float) and name not in ("real_time", "cpu_time"):
-                        figures.setdefault(name, []).append(value)
+        self.context = self.read(file)
+        self.guest = self.read(guest) if guest else None
+
+    def read(self, file):
+        read = json.loads(Path(file).read_text())
+        for run in read["benchmarks"]:
+            if run.get("run_type") == "aggregate":
+                continue
+            row, subject = run["name"].removesuffix("/iterations:1/manual_time").split("/", 1)
+            if run.get("error_occurred"):
+                self.errors.append(f"{row}, {subject}: {run['error_message']}")
+                continue
+            figures = self.figures.setdefault(row, {}).setdefault(subject, {})
+            for name, value in run.items():
+                if isinstance(value, float) and name not in ("real_time", "cpu_time"):
+                    figures.setdefault(name, []).append(value)
+        return read["context"]
 
     def median(self, row, subject, figure):
         values = self.figures.get(row, {}).get(subject, {}).get(figure)
@@ -132,10 +134,12 @@ def shown(group):
 
 def against_paddock(results, row, subject, figure):
     """How many times as long the subject takes."""
-    ours = next((s for s in results.subjects(row) if s.startswith("paddock")), None)
-    if ours is None or subject.startswith("paddock"):
+    if subject.startswith("paddock"):
         return None
-    ours = results.median(row, ours, figure)
+    # Like with like, where a row has several of paddock's: a signal that takes the time with one that does.
+    variant = subject.partition(", ")[2]
+    like = (f"paddock, {variant}", "paddock", "paddock, no time")
+    ours = next((results.median(row, name, figure) for name in like if name in results.figures[row]), None)
     theirs = results.median(row, subject, figure)
     return theirs / ours if ours and theirs else None
 
@@ -166,6 +170,11 @@ def table(results, group):
     return headings, lines
 
 
+def words_of(results, group):
+    guest = results.guest
+    return group.words.format(guest=f"{guest['kernel']} on a {guest['cpu']}" if guest else "")
+
+
 def print_table(headings, lines):
     widths = [max(len(line[i]) for line in [headings, *lines]) for i in range(len(headings))]
     for line in [headings, *lines]:
@@ -177,7 +186,7 @@ def print_report(results, judged):
     for group in GROUPS:
         headings, lines = table(results, group)
         if lines:
-            print(f"\n{group.title}. {group.words}")
+            print(f"\n{group.title}. {words_of(results, group)}")
             print_table(headings, lines)
     print("\nTargets")
     print_table(
@@ -261,7 +270,7 @@ def write_page(results, judged, folder, plots_made):
         headings, cells = table(results, group)
         if not cells:
             continue
-        lines += ["", f"## {group.title}", "", group.words, ""]
+        lines += ["", f"## {group.title}", "", words_of(results, group), ""]
         for name, title in plots_made.get(group.title, []):
             lines += [f"![{title}](performance/{name}.svg)", ""]
         lines += markdown_table(headings, cells)
@@ -282,6 +291,8 @@ def write_figures(results, judged, file):
     }
     wanted = ("date", "cpu", "cpu_flags_hypervisor", "usable_cpus", "kernel", "compiler", "flags", "paddock")
     context = {key: results.context[key] for key in wanted}
+    if results.guest:
+        context["guest"] = {key: results.guest[key] for key in ("cpu", "usable_cpus", "kernel")}
     context["repetitions"] = max(len(v) for s in results.figures.values() for f in s.values() for v in f.values())
     file.write_text(json.dumps({"machine": context, "targets": judged, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
 
@@ -312,12 +323,13 @@ def complaints(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="+")
+    parser.add_argument("results")
+    parser.add_argument("--guest")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--into", type=Path)
     arguments = parser.parse_args()
 
-    results = Results(arguments.results)
+    results = Results(arguments.results, arguments.guest)
     if arguments.check:
         found = complaints(results)
         print("\n".join(found) or f"{sum(map(len, results.figures.values()))} measurements are there and make sense")

@@ -95,6 +95,21 @@ GROUPS = [
         "From a signal until a thread that has slept for 200 microseconds runs.",
     ),
     Group(
+        "Kernel objects",
+        [
+            "kernel: made and dropped",
+            "kernel: signal",
+            "kernel: wait on signaled",
+            "kernel: merge two, complete",
+            "kernel: signal a point",
+            "kernel: query a timeline",
+            "kernel: wait for a passed point",
+        ],
+        "rmw",
+        "The fences that the kernel gives a process, and paddock's in the same process, in the guest of the VM lane "
+        "({guest}). With the time of the clock, as the kernel takes it.",
+    ),
+    Group(
         "More threads than cores",
         ["adds from 2 threads", "adds from 4 threads", "adds from 8 threads", "signal among 8 removers"],
         "ns",
@@ -180,11 +195,16 @@ WHY = {
     },
     ("adds from 2 threads", "spinlock and list"): "As with two threads that add and remove.",
     ("adds from 2 threads", "kernel steps"): "As with two threads that add and remove.",
-    ("adds from 2 threads", "std::stop_source"): "As with two threads that add and remove.",
+    ("adds from", "std::stop_source"): "Its lock is unfair: who has it keeps it, and the cache line.",
     ("adds from 2 threads", "mutex and condvar"): "The loser of its lock sleeps, and leaves the line to the other.",
     ("array of 64", "kernel steps"): "The array also holds a reference to each member, and can be waited for, failed and "
     "dropped early; the counter by hand cannot.",
-    ("get and put, 2 threads", "boost::intrusive_ptr"): "A put here looks first whether it holds the last reference, which "
-    "saves the locked instruction where it does, and costs a second trip of the line where it does not.",
+    ("get and put, 2 threads", "boost::intrusive_ptr"): "A put here looks first whether it holds the last reference. "
+    "That saves the locked instruction where it does; elsewhere the line may leave between the look and the count.",
+    **{
+        ("signal to wake, spinning", peer): "A bare loop over is_signaled() of the same fence takes what the floor takes; the "
+        "rest is wait() around it, with its deadline."
+        for peer in ("std::latch", "raw futex", "kernel steps", "std::atomic")
+    },
     ("get and put, 2 threads", "std::shared_ptr"): "As with boost::intrusive_ptr.",
 }

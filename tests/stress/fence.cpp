@@ -587,8 +587,8 @@ class last_reference {
           begin();
         }
         barrier_.arrive_and_wait();
-        for (auto& round : rounds_) {
-          play(index, round, dice);
+        for (auto& each : rounds_) {
+          play(index, each, dice);
         }
         barrier_.arrive_and_wait();
         if (index == signaler) {

@@ -53,7 +53,7 @@ struct tick_sample {
 /// The time at which the counter stood there: the line through two samples, the first of which is taken at the first
 /// call. That call lasts a millisecond, so that the line has a length; the error is some tens of nanoseconds for recent
 /// stamps, and parts in 100,000 of a stamp's age in the first seconds.
-[[nodiscard]] inline monotonic_clock::time_point time_of_ticks(std::uint64_t ticks) noexcept {
+[[nodiscard, gnu::noinline]] inline monotonic_clock::time_point time_of_ticks(std::uint64_t ticks) noexcept {
   static const tick_sample first = tick_sample::take();
   tick_sample now = tick_sample::take();
   while (now.time - first.time < std::chrono::milliseconds(1)) {

@@ -25,9 +25,9 @@ class run_queue;
 ///   queued    the fence          the node added before               the node added after, or null: not filled in yet
 ///   claimed   signaling thread   the node that runs before, or, for  the node that runs after
 ///                                the first of a fence, its state word
-///   running   signaling thread   where to say that the node is gone  –
+///   running   signaling thread   the run that called it              –
 ///
-/// The stage is in the two lowest bits of owner_.
+/// The stage is in the two lowest bits of owner_; claimed and running are told apart in older_, by the thread itself.
 template <class Traits>
 class alignas(16) callback_node {
  public:
@@ -51,9 +51,9 @@ class alignas(16) callback_node {
 
   static constexpr std::uintptr_t idle = 0;
   static constexpr std::uintptr_t queued = 1;
-  static constexpr std::uintptr_t claimed = 2;
-  static constexpr std::uintptr_t running = 3;
+  static constexpr std::uintptr_t claimed = 2;  ///< Or running.
   static constexpr std::uintptr_t stage_mask = 3;
+  static constexpr std::uint64_t run_bit = 2;  ///< In older_, beside the run that called the node.
 
   [[nodiscard]] static std::uint64_t bits(const callback_node* node) noexcept {
     return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(node));
@@ -65,12 +65,14 @@ class alignas(16) callback_node {
   /// False for the state word that stands in the first node of a fence.
   [[nodiscard]] static bool is_node(std::uint64_t bits) noexcept { return (bits & signaled_word::signaled) == 0; }
   [[nodiscard]] callback_node* older() const noexcept { return node(older_.load(order::link)); }
-  [[nodiscard]] bool runs_here(std::uintptr_t owner) const noexcept {
-    return (owner & stage_mask) == running && (owner & ~stage_mask) == Traits::self();
+  [[nodiscard]] static bool is_claimed_here(std::uintptr_t owner) noexcept {
+    return owner == (Traits::self() | claimed);
   }
-  /// Where the run that called this node looks whether the node is still its own. Requires: runs_here().
-  [[nodiscard]] bool* left() const noexcept {
-    return reinterpret_cast<bool*>(static_cast<std::uintptr_t>(older_.load(order::link)));
+  /// The run that is calling this node, or null: its turn is still to come. Requires: is_claimed_here().
+  [[nodiscard]] run_queue<Traits>* called_by() const noexcept {
+    const std::uint64_t bits = older_.load(order::link);
+    const bool called = (bits & (signaled_word::signaled | run_bit)) == run_bit;
+    return called ? reinterpret_cast<run_queue<Traits>*>(static_cast<std::uintptr_t>(bits & ~run_bit)) : nullptr;
   }
   [[nodiscard]] static fence_core<Traits>& queued_on(std::uintptr_t owner) noexcept {
     return *reinterpret_cast<fence_core<Traits>*>(owner & ~stage_mask);
@@ -103,11 +105,14 @@ class run_queue {
     run_queue queue;
     current = &queue;
     if (newest->older() == nullptr) {
-      run_one(*newest, signaled_word::outcome(word), Traits::self());
+      newest->owner_.store(Traits::self() | node::claimed, order::claim);
+      queue.run_one(*newest, signaled_word::outcome(word));
     } else {
       queue.append(newest, word);
     }
-    queue.run_all();
+    if (queue.end_.newer_.get() != nullptr) {
+      queue.run_all();
+    }
     current = nullptr;
   }
 
@@ -136,12 +141,16 @@ class run_queue {
   }
 
  private:
-  run_queue() noexcept : end_(nullptr) {
-    end_.older_.store(node::bits(&end_), order::link);
-    end_.newer_.set(&end_);
-  }
+  friend class fence_core<Traits>;
+  friend class callback_node<Traits>;
 
-  void append(node* newest, std::uint64_t word) noexcept {
+  run_queue() noexcept : end_(nullptr) {}
+
+  [[gnu::noinline]] void append(node* newest, std::uint64_t word) noexcept {
+    if (end_.newer_.get() == nullptr) {  // The ring is closed when it is needed: most runs are of one callback.
+      end_.older_.store(node::bits(&end_), order::link);
+      end_.newer_.set(&end_);
+    }
     const std::uintptr_t owner = Traits::self() | node::claimed;
     node* next = &end_;
     for (node* n = newest;;) {
@@ -159,8 +168,7 @@ class run_queue {
     end_.older_.store(node::bits(newest), order::link);
   }
 
-  void run_all() noexcept {
-    const std::uintptr_t self = Traits::self();
+  [[gnu::noinline]] void run_all() noexcept {
     fence_outcome outcome;
     for (node* n = end_.newer_.get(); n != &end_; n = end_.newer_.get()) {
       const std::uint64_t before = n->older_.load(order::link);
@@ -172,22 +180,29 @@ class run_queue {
       if (next->older() == n) {
         next->older_.store(node::bits(&end_), order::link);
       }
-      run_one(*n, outcome, self);
+      run_one(*n, outcome);
     }
   }
 
-  static void run_one(node& n, const fence_outcome& outcome, std::uintptr_t self) noexcept {
-    bool left = false;
-    n.older_.store(static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&left)), order::link);
-    n.owner_.store(self | node::running, order::claim);
+  /// Requires: the node is claimed.
+  void run_one(node& n, const fence_outcome& outcome) noexcept {
+    n.older_.store(called_by_this(), order::link);
     n.run_(static_cast<typename Traits::callback&>(n), outcome);
-    if (!left) {
+    if (left_) [[unlikely]] {
+      left_ = false;
+    } else {
       // order: done, a release: whoever sees the node idle sees all that the callback did, and may free the node.
       n.owner_.store(node::idle, order::done);
     }
   }
 
-  node end_;  ///< Not a callback: newer_ is the first node to run, older_ the last.
+  /// What older_ holds of the node that is called.
+  [[nodiscard]] std::uint64_t called_by_this() const noexcept {
+    return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this)) | node::run_bit;
+  }
+
+  node end_;          ///< Not a callback: newer_ is the first node to run, older_ the last, once append() was called.
+  bool left_{false};  ///< The node that is called is not the run's any more: it was destroyed, or queued anew.
 };
 
 /// The state of a fence: one word, and a count of references.
@@ -279,18 +294,18 @@ class fence_core {
     }
     // Inside its own callback the node leaves the run that called it.
     const std::uintptr_t owner = added.owner_.load(order::link);
-    bool* const left = added.runs_here(owner) ? added.left() : nullptr;
-    if (left != nullptr) {
-      *left = true;
+    run_queue<Traits>* const run = node::is_claimed_here(owner) ? added.called_by() : nullptr;
+    if (run != nullptr) {
+      run->left_ = true;
     }
     added.newer_.set(nullptr);
     // order: queue, a release: who retires the node meanwhile finds it and this fence as they are here.
     added.owner_.store(queued_here(), order::queue);
     do {
       if (is_signaled(seen)) {
-        if (left != nullptr) {
-          *left = false;
-          added.older_.store(static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(left)), order::link);
+        if (run != nullptr) {
+          run->left_ = false;
+          added.older_.store(run->called_by_this(), order::link);
         }
         added.owner_.store(owner, order::link);
         return add_outcome::already_signaled;
@@ -454,14 +469,12 @@ class fence_core {
       if (owner == node::idle || ((owner & node::stage_mask) == node::queued && owner != queued_here())) {
         return remove_outcome::ran;
       }
-      if ((owner & ~node::stage_mask) == Traits::self()) {
-        if ((owner & node::stage_mask) == node::running) {
+      if (node::is_claimed_here(owner)) {
+        if (gone.called_by() != nullptr) {
           return remove_outcome::running_here;
         }
-        if ((owner & node::stage_mask) == node::claimed) {
-          run_queue<Traits>::take_out(gone);
-          return remove_outcome::removed;
-        }
+        run_queue<Traits>::take_out(gone);
+        return remove_outcome::removed;
       }
     }
   }
@@ -484,13 +497,13 @@ void callback_node<Traits>::retire() noexcept {
         }
         break;
       default:
-        if ((owner & ~stage_mask) != Traits::self()) {
+        if (!is_claimed_here(owner)) {
           Traits::backoff(round++);
-        } else if ((owner & stage_mask) == claimed) {
-          run_queue<Traits>::take_out(*this);
-        } else {
-          *left() = true;
+        } else if (run_queue<Traits>* const run = called_by(); run != nullptr) {
+          run->left_ = true;
           owner_.store(idle, order::link);  // A second call finds nothing that runs here.
+        } else {
+          run_queue<Traits>::take_out(*this);
         }
     }
   }

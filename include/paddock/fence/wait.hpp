@@ -5,10 +5,12 @@
 
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
@@ -90,25 +92,20 @@ template <wait_policy Policy = hybrid_wait>
   return wait_for(f, until, policy);
 }
 
-/// Waits until all of them are complete or the deadline passes. `fences` is a range whose elements dereference to
-/// fence: fence_ptr, or a pointer; they stay alive meanwhile. Returns: failed when one of them failed. Errors and
-/// thread-safety: as wait().
+/// Waits until all of them are complete or the deadline passes. `fences` is a container, or a span, whose elements
+/// dereference to fence: fence_ptr, or a pointer; they stay alive meanwhile. Returns: failed when one of them failed.
+/// Errors and thread-safety: as wait().
 template <class Range, wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_status> wait_all(Range&& fences, deadline until, Policy policy = {}) noexcept {
-  bool all_done = true;
-  wait_status worst = wait_status::signaled;
+  const auto is_success = [](auto&& each) noexcept { return (*each).status() == wait_status::signaled; };
+  if (std::all_of(std::begin(fences), std::end(fences), is_success)) [[likely]] {
+    return wait_status::signaled;
+  }
+  // Asked for at once, or each source would start only when those before it are done.
   for (auto&& each : fences) {
-    const wait_status now = (*each).status();
-    if (now == wait_status::timed_out) {
-      // Asked for at once, or each source would start only when those before it are done.
-      (*each).enable_signaling();
-      all_done = false;
-    }
-    worst = now == wait_status::failed ? now : worst;
+    (*each).enable_signaling();
   }
-  if (all_done) {
-    return worst;
-  }
+  wait_status worst = wait_status::signaled;
   for (auto&& each : fences) {
     PADDOCK_TRY(const wait_status ended, wait(*each, until, policy));
     if (ended == wait_status::timed_out) {
