@@ -80,7 +80,9 @@ GROUPS = [
             "timeline: find among 10000",
         ],
         "rmw",
-        "The searches are for the fence of the newest and of the oldest point, with so many pending.",
+        "The searches are for the fence of the newest and of the oldest point, with so many pending. A search walks back from "
+        "the newest, as the kernel's does, and so takes time in proportion to how far back its point is: an index would be "
+        "paid for by each submission, and who looks for a point is seldom far behind.",
     ),
     Group(
         "Two threads",

@@ -87,7 +87,7 @@ class alignas(16) callback_node {
 
 /// The callbacks that a thread has to run: those of the fence that it signals, then those of the fences that it signals
 /// inside callbacks, so that a chain of completions takes constant stack. A ring through `end_`, touched by its own
-/// thread only.
+/// thread only; a callback that is the only one of its fence never enters it.
 template <class Traits>
 class run_queue {
  public:
@@ -202,7 +202,7 @@ class run_queue {
   }
 
   node end_;          ///< Not a callback: newer_ is the first node to run, older_ the last, once append() was called.
-  bool left_{false};  ///< The node that is called is not the run's any more: it was destroyed, or queued anew.
+  bool left_{false};  ///< The node that is called is not the run's any more: it was retired, or queued anew.
 };
 
 /// The state of a fence: one word, and a count of references.

@@ -55,12 +55,12 @@ struct std_traits {
   }
 
   /// Names the calling thread, with the two lowest bits clear. It is one for all shared objects, where the address of a
-  /// thread_local of a header is not: what pthread_self() gives, which every libc of x86-64 keeps there, without the
-  /// call. Volatile, since a coroutine may go on in another thread.
+  /// thread_local of a header is not: on x86-64 the thread pointer, for which pthread_self() would be a call. Volatile,
+  /// since a coroutine may go on in another thread.
   [[nodiscard]] static std::uintptr_t self() noexcept {
 #if defined(__x86_64__)
     std::uintptr_t thread = 0;
-    asm volatile("mov %%fs:0, %0" : "=r"(thread));
+    asm volatile("mov {%%fs:0, %0|%0, fs:0}" : "=r"(thread));  // In either dialect of assembler.
     return thread;
 #else
     return (std::uintptr_t)::pthread_self();  // NOLINT: a pointer on one libc, a number on the other.

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <ranges>
 
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
@@ -92,13 +93,26 @@ template <wait_policy Policy = hybrid_wait>
   return wait_for(f, until, policy);
 }
 
-/// Waits until all of them are complete or the deadline passes. `fences` is a container, or a span, whose elements
-/// dereference to fence: fence_ptr, or a pointer; they stay alive meanwhile. Returns: failed when one of them failed.
-/// Errors and thread-safety: as wait().
+namespace detail {
+
+template <class Range>
+[[nodiscard]] bool all_succeeded(Range& fences) noexcept {
+  const auto succeeded = [](auto&& each) noexcept { return (*each).status() == wait_status::signaled; };
+  if constexpr (std::ranges::common_range<Range>) {
+    return std::all_of(std::begin(fences), std::end(fences), succeeded);  // Unrolled, where a loop would not be.
+  } else {
+    return std::ranges::all_of(fences, succeeded);
+  }
+}
+
+}  // namespace detail
+
+/// Waits until all of them are complete or the deadline passes. `fences` is a range whose elements dereference to
+/// fence: fence_ptr, or a pointer; they stay alive meanwhile, and it can be walked more than once. Returns: timed_out
+/// while one is pending, else failed when one of them failed. Errors and thread-safety: as wait().
 template <class Range, wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_status> wait_all(Range&& fences, deadline until, Policy policy = {}) noexcept {
-  const auto is_success = [](auto&& each) noexcept { return (*each).status() == wait_status::signaled; };
-  if (std::all_of(std::begin(fences), std::end(fences), is_success)) [[likely]] {
+  if (detail::all_succeeded(fences)) [[likely]] {
     return wait_status::signaled;
   }
   // Asked for at once, or each source would start only when those before it are done.

@@ -2,6 +2,7 @@
 #include <paddock/fence/wait.hpp>
 
 #include <atomic>
+#include <ranges>
 #include <thread>
 #include <vector>
 
@@ -107,6 +108,8 @@ TEST_CASE("waiting for all ends with the last, and tells a failure", "[threads]"
     CHECK(wait_all(fences, long_enough(), policy) == wait_status::signaled);
     signaler.join();
     CHECK(wait_all(fences, deadline::now(), policy) == wait_status::signaled);
+    CHECK(wait_all(fences | std::views::take_while([](const fence_ptr& f) { return f->is_signaled(); }),
+                   deadline::now(), policy) == wait_status::signaled);
 
     const auto failing = make_fences(3);
     failing[1]->fail(EIO);

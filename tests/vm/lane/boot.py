@@ -80,6 +80,11 @@ class Machine:
         self._qmp = Qmp()
         self._requests = Requests(self._qmp, topology)
 
+    @property
+    def kept_devices(self) -> set[str]:
+        """Roles of devices that QEMU lost: cases that need them cannot run here any more."""
+        return self._requests.kept
+
     def __enter__(self) -> "Machine":
         try:
             self._start()

@@ -152,6 +152,11 @@ class Results:
         (self.folder / f"{number}.sh").write_text(case.script(addresses))
         (self.folder / f"{number}.log").touch()
 
+    def prepare_again(self, number: int, case: Case, addresses: dict[str, str]) -> None:
+        """For a second run of a case: the log of the first one stays beside the new one."""
+        (self.folder / f"{number}.log").rename(self.folder / "artefacts" / f"{number}-first-run.log")
+        self.prepare(number, case, addresses)
+
     def record(self, number: int, case: Case, status: int, seconds: float) -> None:
         stamp = {"program": [case.command[0], case.program_stamp()]}
         self._write(f"{number}.json", {"name": case.name, "rc": status, "seconds": seconds} | stamp)
