@@ -21,6 +21,14 @@ class timeline;
 class tracked_context;
 class user_fence;
 
+class acquire_context;
+class fence_cursor;
+class fence_snapshot;
+class lock_set;
+class reservation;
+class resv_guard;
+class resv_lock;
+
 namespace pci {
 struct address;
 }  // namespace pci

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Everything that needs no backend: base, policy, fence, buffer. Backends (kernel/, drm/, vfio/) are included by name.
+/// Everything that needs no backend: base, policy, fence, resv, buffer. Backends (kernel/, drm/, vfio/) are included by
+/// name.
 #pragma once
 
 #include <paddock/base/errno_table.hpp>
@@ -31,4 +32,10 @@
 #include <paddock/fence/wait.hpp>
 #include <paddock/fwd.hpp>
 #include <paddock/policy/wait.hpp>
+#include <paddock/resv/cursor.hpp>
+#include <paddock/resv/describe.hpp>
+#include <paddock/resv/lock_set.hpp>
+#include <paddock/resv/reservation.hpp>
+#include <paddock/resv/snapshot.hpp>
+#include <paddock/resv/usage.hpp>
 #include <paddock/version.hpp>

@@ -39,6 +39,9 @@ enum class errc : std::uint16_t {
   revoked,                  ///< The storage was taken back; the mapping will not come back to life.
   shared,                   ///< Another process holds the buffer, so it cannot be moved.
   wrong_lock,               ///< The proof of locking belongs to another reservation.
+  deadlock,                 ///< Waiting for this lock might never end: let go of the others, and take this one first.
+  already_locked,           ///< The caller has this lock.
+  not_reserved,             ///< No room was reserved for it.
   not_exportable,           ///< The object has no form that another process could receive.
   not_submitted,            ///< The point exists, but no work was submitted for it yet.
   reentrant,                ///< Called from inside one of its own callbacks.
@@ -93,6 +96,9 @@ constexpr const char* name(errc code) noexcept {
     case errc::revoked: return "revoked";
     case errc::shared: return "shared";
     case errc::wrong_lock: return "wrong_lock";
+    case errc::deadlock: return "deadlock";
+    case errc::already_locked: return "already_locked";
+    case errc::not_reserved: return "not_reserved";
     case errc::not_exportable: return "not_exportable";
     case errc::not_submitted: return "not_submitted";
     case errc::reentrant: return "reentrant";

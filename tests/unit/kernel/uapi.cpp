@@ -4,6 +4,7 @@
 #include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <linux/sync_file.h>
 #include <linux/udmabuf.h>
 #include <linux/vfio.h>
@@ -13,6 +14,7 @@
 #include <paddock/base/uapi/dma_buf.hpp>
 #include <paddock/base/uapi/dma_heap.hpp>
 #include <paddock/base/uapi/futex.hpp>
+#include <paddock/base/uapi/membarrier.hpp>
 #include <paddock/base/uapi/sync_file.hpp>
 #include <paddock/base/uapi/udmabuf.hpp>
 #include <paddock/base/uapi/vfio.hpp>
@@ -250,6 +252,10 @@ SAME_MEMBER(vfio_device_feature_header, vfio_device_feature, flags, flags);
 SAME_VALUE(vfio_device_feature_get, VFIO_DEVICE_FEATURE_GET);
 SAME_VALUE(vfio_device_feature_set, VFIO_DEVICE_FEATURE_SET);
 SAME_VALUE(vfio_device_feature_probe, VFIO_DEVICE_FEATURE_PROBE);
+
+SAME_VALUE(membarrier_private_expedited, MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+SAME_VALUE(membarrier_register_private_expedited, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+
 // Not in the 6.1 headers; Linux 7.2.
 static_assert(uapi::vfio_device_feature_dma_buf == 11);
 static_assert(sizeof(uapi::vfio_device_feature_dma_buf_head) == 16 &&

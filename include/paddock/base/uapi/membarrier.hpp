@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// membarrier(2). Kernel: include/uapi/linux/membarrier.h.
+#pragma once
+
+namespace paddock::uapi {
+
+inline constexpr int membarrier_private_expedited = 1 << 3;
+inline constexpr int membarrier_register_private_expedited = 1 << 4;
+
+}  // namespace paddock::uapi

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `lock_set`: many reservations locked together, in any order, without deadlock. Kernel: drm_exec.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <ranges>
+#include <stop_token>
+#include <utility>
+
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+#include <paddock/resv/reservation.hpp>
+
+namespace paddock {
+
+/// Whether a reservation may be named twice: by two buffers that share it, say.
+enum class duplicates : std::uint8_t {
+  refused,  ///< errc::already_locked.
+  ignored,  ///< The second time it only gets its room.
+};
+
+/// Locks reservations and keeps their proofs. When an older context is in the way it lets go of everything, waits for
+/// that one lock, and begins anew, so that what is to be locked is named in a function that may run several times:
+///
+///     lock_set locks;
+///     PADDOCK_TRY_VOID(locks.lock_all([&]() -> result<void> {
+///       PADDOCK_TRY_VOID(locks.lock(source, 1));
+///       return locks.lock(target, 1);
+///     }));
+///     PADDOCK_TRY_VOID(source.add(locks.held(source), job, usage::read));
+///
+/// The destructor unlocks, the last one first. Thread-safety: one thread at a time. Up to sixteen locks allocate
+/// nothing.
+class lock_set {
+ public:
+  /// `until` and `stop` hold for every lock that is waited for.
+  explicit lock_set(duplicates twice = duplicates::refused, deadline until = deadline::never(),
+                    std::stop_token stop = {}) noexcept
+      : until_(until), stop_(std::move(stop)), twice_(twice) {}
+  lock_set(const lock_set&) = delete;
+  lock_set& operator=(const lock_set&) = delete;
+  ~lock_set() { unlock_all(); }
+
+  /// Runs `lock_them`, which calls lock() and passes its errors on, until it succeeds with all locks held or fails for
+  /// another reason than contention; then nothing is locked. Returns what it returned.
+  /// Errors: those of lock() and of `lock_them`. Kernel: drm_exec_until_all_locked.
+  template <std::invocable LockThem>
+  [[nodiscard]] result<void> lock_all(LockThem lock_them) noexcept {
+    for (;;) {
+      result<void> ended = lock_them();
+      first_ = nullptr;  // What was waited for is held, whether or not it was asked for again.
+      if (ended.has_value() && contended_ == nullptr) {
+        return {};
+      }
+      unlock_all();
+      if (ended.has_value()) {
+        contended_ = nullptr;
+        return fail(errc::deadlock, "lock_set::lock_all: an error of lock() was not passed on");
+      }
+      if (ended.error() != errc::deadlock || contended_ == nullptr) {
+        contended_ = nullptr;
+        return ended;
+      }
+      ++retries_;
+      PADDOCK_TRY_VOID(lock_contended());
+    }
+  }
+  /// The same for a range whose elements are, or dereference to, reservations, each with room for so many fences.
+  template <std::ranges::forward_range Range>
+  [[nodiscard]] result<void> lock_all(Range&& reservations, std::uint32_t fences = 0) noexcept {
+    return lock_all([&]() noexcept -> result<void> {
+      for (auto&& each : reservations) {
+        if constexpr (std::convertible_to<decltype(each), reservation&>) {
+          PADDOCK_TRY_VOID(lock(each, fences));
+        } else {
+          PADDOCK_TRY_VOID(lock(*each, fences));
+        }
+      }
+      return {};
+    });
+  }
+
+  /// One of them, with room for so many fences; what was reserved in earlier calls stays. When the room cannot be had,
+  /// this lock is left again. Errors: deadlock, which lock_all() wants passed on; already_locked, unless duplicates are
+  /// ignored; out_of_memory; timed_out; canceled. Kernel: drm_exec_lock_obj, drm_exec_prepare_obj.
+  [[nodiscard]] result<void> lock(reservation& r, std::uint32_t fences = 0) noexcept {
+    if (&r == first_) {
+      first_ = nullptr;  // The one that was waited for; it is held.
+      return reserve(inside_[0], r, fences);
+    }
+    resv_lock* const room = room_for_next();
+    if (room == nullptr) {
+      return fail(errc::out_of_memory, "lock_set::lock");
+    }
+    result<resv_lock> taken = r.lock(context_, until_, stop_);
+    if (!taken) {
+      if (taken.error() == errc::already_locked && twice_ == duplicates::ignored) {
+        return reserve(held(r), r, fences);
+      }
+      if (taken.error() == errc::deadlock) {
+        contended_ = &r;
+      }
+      return tl::make_unexpected(taken.error());
+    }
+    *room = std::move(*taken);
+    ++count_;
+    result<void> ended = reserve(*room, r, fences);
+    if (!ended) {
+      (*this)[--count_].unlock();
+    }
+    return ended;
+  }
+
+  /// The proof for one that is held. For any other it is one that proves nothing, so that its user gets wrong_lock.
+  /// It stays where it is until the lock is left.
+  [[nodiscard]] const resv_lock& held(const reservation& r) const noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (const resv_lock& each = (*this)[i]; each.holds(r)) {
+        return each;
+      }
+    }
+    return none_;
+  }
+  /// The same for a buffer, by its reservation.
+  template <class Buffer>
+  requires requires(const Buffer& b) {
+    { b.reservation() } -> std::convertible_to<const paddock::reservation&>;
+  }
+  [[nodiscard]] const resv_lock& held(const Buffer& buffer) const noexcept {
+    return held(static_cast<const paddock::reservation&>(buffer.reservation()));
+  }
+
+  /// How many are held.
+  [[nodiscard]] std::size_t size() const noexcept { return count_; }
+  /// How often it had to begin anew.
+  [[nodiscard]] std::uint64_t retries() const noexcept { return retries_; }
+
+  /// Leaves all of them, the last one first. The set can be used again. Kernel: drm_exec_fini.
+  void unlock_all() noexcept {
+    while (count_ > 0) {
+      (*this)[--count_].unlock();
+    }
+    first_ = nullptr;
+  }
+
+ private:
+  static constexpr std::size_t inside = 16;
+  static constexpr std::size_t in_chunk = 64;
+  struct chunk {
+    std::array<resv_lock, in_chunk> locks;
+    std::unique_ptr<chunk> next;
+  };
+
+  [[nodiscard]] resv_lock& operator[](std::size_t index) noexcept {
+    if (index < inside) {
+      return inside_[index];
+    }
+    index -= inside;
+    chunk* at = more_.get();
+    for (; index >= in_chunk; index -= in_chunk) {
+      at = at->next.get();
+    }
+    return at->locks[index];
+  }
+  [[nodiscard]] const resv_lock& operator[](std::size_t index) const noexcept {
+    return const_cast<lock_set&>(*this)[index];
+  }
+
+  [[nodiscard]] resv_lock* room_for_next() noexcept {
+    if (count_ >= inside) {
+      std::unique_ptr<chunk>* at = &more_;
+      for (std::size_t index = count_ - inside; index >= in_chunk; index -= in_chunk) {
+        at = &(*at)->next;
+      }
+      if (*at == nullptr) {
+        at->reset(new (std::nothrow) chunk);
+      }
+      if (*at == nullptr) {
+        return nullptr;
+      }
+    }
+    return &(*this)[count_];
+  }
+
+  [[nodiscard]] static result<void> reserve(const resv_lock& proof, reservation& r, std::uint32_t fences) noexcept {
+    return fences == 0 ? result<void>() : r.reserve(proof, fences);
+  }
+
+  /// Waits for the lock that was in the way. Requires: nothing is held.
+  [[nodiscard]] result<void> lock_contended() noexcept {
+    reservation* const wanted = std::exchange(contended_, nullptr);
+    PADDOCK_TRY(inside_[0], wanted->lock(context_, until_, stop_));
+    count_ = 1;
+    first_ = wanted;
+    return {};
+  }
+
+  acquire_context context_;
+  std::array<resv_lock, inside> inside_;
+  std::unique_ptr<chunk> more_;
+  std::size_t count_{0};
+  std::uint64_t retries_{0};
+  reservation* contended_{nullptr};  ///< Which lock() was refused last.
+  reservation* first_{nullptr};      ///< Held already, and not asked for yet in this round.
+  const deadline until_;
+  const std::stop_token stop_;
+  const duplicates twice_;
+  const resv_lock none_;
+};
+
+}  // namespace paddock

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `reservation`: the fences of a buffer, by what they stand for, and the lock under which they change; `resv_lock`,
+/// the proof of having it. Kernel: dma_resv (drivers/dma-buf/dma-resv.c), with the races of its users closed.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+#include <paddock/fence/array.hpp>
+#include <paddock/fence/chain.hpp>
+#include <paddock/fence/context.hpp>
+#include <paddock/fence/fence.hpp>
+#include <paddock/fence/merge.hpp>
+#include <paddock/fence/user_fence.hpp>
+#include <paddock/fence/wait.hpp>
+#include <paddock/resv/fence_list.hpp>
+#include <paddock/resv/snapshot.hpp>
+#include <paddock/resv/traits.hpp>
+#include <paddock/resv/usage.hpp>
+#include <paddock/resv/ww_mutex.hpp>
+
+namespace paddock {
+
+class reservation;
+
+/// Who takes several reservations: its age decides who goes first, and it keeps it over all retries, so that the oldest
+/// always gets on. Nothing is shared between contexts. Thread-safety: one thread at a time.
+/// Requires: it holds nothing when it ends. Kernel: ww_acquire_ctx.
+class acquire_context {
+ public:
+  acquire_context() noexcept = default;
+  acquire_context(const acquire_context&) = delete;
+  acquire_context& operator=(const acquire_context&) = delete;
+
+  /// How many reservations are locked by it.
+  [[nodiscard]] std::size_t held() const noexcept { return inner_.held; }
+
+ private:
+  friend class reservation;
+  friend class resv_lock;
+  detail::ww_context inner_;
+};
+
+/// The lock of one reservation, held: what changes a reservation asks for it as proof. Only locking makes one; it moves
+/// and does not copy. One that was moved from, or unlocked, proves nothing. The destructor unlocks.
+/// Thread-safety: one thread at a time; it may be handed to another one.
+class [[nodiscard]] resv_lock {
+ public:
+  /// Proves nothing.
+  resv_lock() noexcept = default;
+  resv_lock(resv_lock&& other) noexcept
+      : held_(std::exchange(other.held_, nullptr)), context_(std::exchange(other.context_, nullptr)) {}
+  resv_lock& operator=(resv_lock&& other) noexcept {
+    if (this != &other) {
+      unlock();
+      held_ = std::exchange(other.held_, nullptr);
+      context_ = std::exchange(other.context_, nullptr);
+    }
+    return *this;
+  }
+  resv_lock(const resv_lock&) = delete;
+  resv_lock& operator=(const resv_lock&) = delete;
+  ~resv_lock() { unlock(); }
+
+  /// Whether it is the lock of that reservation.
+  [[nodiscard]] bool holds(const reservation& r) const noexcept { return held_ == &r; }
+  explicit operator bool() const noexcept { return held_ != nullptr; }
+
+  /// Before the destructor does. Room that was reserved and not used is given back.
+  inline void unlock() noexcept;
+
+ private:
+  friend class reservation;
+  friend class lock_set;
+  resv_lock(reservation& held, acquire_context* context) noexcept : held_(&held), context_(context) {}
+
+  reservation* held_{nullptr};
+  acquire_context* context_{nullptr};
+};
+
+/// While one lives, lockless looks at reservations cost its thread less, and the fences that they find are there.
+/// It keeps fences that are done from being freed: hold it for a burst of looks, not for a wait.
+/// Thread-safety: made and destroyed by one thread.
+class resv_guard {
+ public:
+  explicit inline resv_guard(const reservation& r) noexcept;
+  resv_guard(const resv_guard&) = delete;
+  resv_guard& operator=(const resv_guard&) = delete;
+  ~resv_guard() = default;
+
+ private:
+  friend class reservation;
+  detail::fence_list<detail::std_resv_traits, fence>::reading inside_;
+};
+
+/// The fences of one buffer, or of several that move together. Each has a usage; of one context and usage the latest is
+/// kept. What is done is dropped when its slot is needed, and freed when no reader can see it: at most 64 fences, and
+/// one job a context, outlive their end here.
+/// Thread-safety: what takes a resv_lock is for its holder; all else is for any thread, never waits for a holder, and
+/// is never waited for.
+class reservation {
+ public:
+  reservation() noexcept : fences_(domain_here()) {}
+  reservation(const reservation&) = delete;
+  reservation& operator=(const reservation&) = delete;
+  /// Drops all fences; does not wait for them. Requires: nobody uses it.
+  ~reservation() = default;
+
+  // --- locking
+  // --------------------------------------------------------------------------------------------------------
+
+  /// Takes the lock. Requires: the thread has no other reservation locked; for more there are acquire_context and
+  /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread has it.
+  /// Kernel: dma_resv_lock without a context.
+  [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {}) noexcept {
+    return lock(nullptr, until, stop);
+  }
+  /// Takes one of several locks. A context that holds none waits as long as it must.
+  /// Errors: deadlock: it might never come: let go of all that the context holds, lock this one first, and then the
+  /// others again (lock_set does that); already_locked, by this context; timed_out, canceled. Kernel: dma_resv_lock,
+  /// dma_resv_lock_interruptible, dma_resv_lock_slow.
+  [[nodiscard]] result<resv_lock> lock(acquire_context& context, deadline until = deadline::never(),
+                                       const std::stop_token& stop = {}) noexcept {
+    return lock(&context, until, stop);
+  }
+  /// Takes the lock if it is free. Errors: busy. Kernel: dma_resv_trylock.
+  [[nodiscard]] result<resv_lock> try_lock() noexcept {
+    PADDOCK_TRY_VOID(judge(mutex_.try_lock(nullptr)));
+    return resv_lock(*this, nullptr);
+  }
+  /// A snapshot.
+  [[nodiscard]] bool is_locked() const noexcept { return mutex_.is_locked(); }
+
+  // --- with the lock
+  // --------------------------------------------------------------------------------------------------
+
+  /// Room for so many fences more, until the lock is left: each add() takes one. May drop fences that are done.
+  /// Errors: wrong_lock; invalid_argument for 0; out_of_memory, and then nothing has changed.
+  /// Kernel: dma_resv_reserve_fences, whose room does not add up.
+  [[nodiscard]] result<void> reserve(const resv_lock& proof, std::uint32_t fences) noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::reserve"));
+    if (fences == 0) {
+      return fail(errc::invalid_argument, "reservation::reserve");
+    }
+    if (!fences_.reserve(fences)) {
+      return fail(errc::out_of_memory, "reservation::reserve");
+    }
+    return {};
+  }
+
+  /// Adds a fence. It takes the place of one that is done, or of an earlier one of its context with the same or a
+  /// weaker usage; so a fence that is there already can be given a stronger usage, and never a weaker one.
+  /// Does not allocate. Errors: wrong_lock; not_reserved, when reserve() made no room for it; invalid_argument for a
+  /// container (add its leaves, see for_each_leaf()) or an empty pointer. Kernel: dma_resv_add_fence.
+  [[nodiscard]] result<void> add(const resv_lock& proof, fence_ptr added, usage as) noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::add"));
+    if (!added || added->is_container()) {
+      return fail(errc::invalid_argument, "reservation::add: no fence, or a container");
+    }
+    if (fences_.reserved() == 0) {
+      return fail(errc::not_reserved, "reservation::add");
+    }
+    fences_.add(*added.release(), as);
+    return {};
+  }
+  template <class Other>
+  requires(!std::convertible_to<Other, fence_ptr>) result<void> add(const resv_lock&, const Other&, usage)
+  noexcept {
+    static_assert(!std::same_as<Other, user_fence>,
+                  "paddock: a reservation takes no user_fence, since nobody has promised that it completes and memory "
+                  "management would wait for it; bounded() makes a fence of it");
+    static_assert(!std::same_as<Other, fence_array> && !std::same_as<Other, fence_chain>,
+                  "paddock: a reservation takes no container; add its leaves one by one, with for_each_leaf()");
+    static_assert(
+        std::same_as<Other, user_fence> || std::same_as<Other, fence_array> || std::same_as<Other, fence_chain>,
+        "paddock: a reservation takes a fence_ptr, and keeps that reference");
+    return {};
+  }
+
+  /// Adds the fence of a job that accesses the buffer: as `read`, or as `write` when it writes. As add().
+  [[nodiscard]] result<void> commit(const resv_lock& proof, fence_ptr job, access how) noexcept {
+    return add(proof, std::move(job), usage_of(how));
+  }
+
+  /// Each fence of that context becomes this one: the job that they stood for cannot touch the buffer any more once
+  /// this one is done. Errors: wrong_lock; invalid_argument as add(); out_of_memory, and then nothing has changed.
+  /// Kernel: dma_resv_replace_fences.
+  [[nodiscard]] result<void> replace(const resv_lock& proof, std::uint64_t context, const fence_ptr& by,
+                                     usage as) noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::replace"));
+    if (!by || by->is_container()) {
+      return fail(errc::invalid_argument, "reservation::replace: no fence, or a container");
+    }
+    if (!fences_.replace(context, *by, as)) {
+      return fail(errc::out_of_memory, "reservation::replace");
+    }
+    return {};
+  }
+
+  /// The pending fences of the other one in place of its own. The other one need not be locked.
+  /// Errors: wrong_lock; out_of_memory, and then nothing has changed. Kernel: dma_resv_copy_fences.
+  [[nodiscard]] result<void> copy(const resv_lock& proof, const reservation& from) noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::copy"));
+    if (!fences_.copy(from.fences_)) {
+      return fail(errc::out_of_memory, "reservation::copy");
+    }
+    return {};
+  }
+
+  /// Calls `visit(fence&, usage)` for every fence up to that usage, those that are done included, until it returns
+  /// false, if it returns something. Errors: wrong_lock.
+  template <class Visit>
+  [[nodiscard]] result<void> for_each(const resv_lock& proof, usage upto, Visit&& visit) const noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::for_each"));
+    fences_.for_each_owned([&](fence& f, usage as) noexcept { return as > upto || call(visit, f, as); });
+    return {};
+  }
+
+  /// Drops now what was dropped from the list and is kept for readers' sake. Returns how many still are.
+  /// Errors: wrong_lock.
+  [[nodiscard]] result<std::size_t> collect(const resv_lock& proof) noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::collect"));
+    return fences_.collect();
+  }
+
+  // --- without the lock
+  // -----------------------------------------------------------------------------------------------
+
+  /// Whether everything up to that usage is done. Kernel: dma_resv_test_signaled.
+  [[nodiscard]] bool test_signaled(usage upto) const noexcept {
+    const resv_guard inside(*this);
+    return fences_.for_each([&](const fence& f, usage as) noexcept { return as > upto || f.is_signaled(); });
+  }
+
+  /// Calls `visit(fence&, usage)` for the pending fences up to that usage, as they are at one moment, until it returns
+  /// false, if it returns something. It must not wait. fence_cursor walks with references and may be left for long.
+  template <class Visit>
+  void for_each(usage upto, Visit&& visit) const noexcept {
+    const resv_guard inside(*this);
+    fences_.for_each([&](fence& f, usage as) noexcept { return as > upto || f.is_signaled() || call(visit, f, as); });
+  }
+
+  /// References to the pending fences up to that usage. Errors: out_of_memory. Kernel: dma_resv_get_fences.
+  [[nodiscard]] result<fence_snapshot> snapshot(usage upto) const noexcept {
+    for (std::size_t room = fence_snapshot::room_inside;;) {
+      fence_snapshot taken;
+      if (!taken.make_room(room)) {
+        return fail(errc::out_of_memory, "reservation::snapshot");
+      }
+      std::size_t found = 0;
+      for_each(upto, [&](fence& f, usage) noexcept {
+        if (++found <= room) {
+          taken.append(f);
+        }
+      });
+      if (found <= room) {
+        return taken;
+      }
+      room = 2 * found;
+    }
+  }
+  /// One fence for all that is pending up to that usage: a complete one when nothing is. It may be an array, and is not
+  /// for another reservation. Errors: out_of_memory. Kernel: dma_resv_get_singleton.
+  [[nodiscard]] result<fence_ptr> singleton(usage upto) const noexcept {
+    PADDOCK_TRY(const fence_snapshot taken, snapshot(upto));
+    return merge(taken.fences());
+  }
+  /// What a new access has to wait for, as one fence. To be taken under the lock and followed by commit(), or another
+  /// job comes between. Errors: out_of_memory.
+  [[nodiscard]] result<fence_ptr> dependencies(access how) const noexcept { return singleton(usage_for(how)); }
+
+  /// Waits until everything up to that usage is done, or the deadline passes. Fences that are added meanwhile may be
+  /// waited for or not. Returns and errors: as wait(fence&). Kernel: dma_resv_wait_timeout.
+  template <wait_policy Policy = hybrid_wait>
+  [[nodiscard]] result<wait_status> wait(usage upto, deadline until, Policy policy = {}) const noexcept {
+    wait_status worst = wait_status::signaled;
+    list::position at;
+    for (fence_ptr f = next(at, upto); f; f = next(at, upto)) {
+      PADDOCK_TRY(const wait_status ended, paddock::wait(*f, until, policy));
+      if (ended == wait_status::timed_out) {
+        return ended;
+      }
+      worst = ended == wait_status::failed ? ended : worst;
+    }
+    return worst;
+  }
+
+  /// Passes a wish on to all that is pending up to that usage. Kernel: dma_resv_set_deadline.
+  void set_deadline(usage upto, deadline wish) const noexcept {
+    list::position at;
+    for (fence_ptr f = next(at, upto); f; f = next(at, upto)) {
+      f->set_deadline(wish);
+    }
+  }
+
+ private:
+  friend class resv_guard;
+  friend class resv_lock;
+  friend class fence_cursor;
+  using list = detail::fence_list<detail::std_resv_traits, fence>;
+
+  [[nodiscard]] fence_ptr next(list::position& at, usage upto) const noexcept {
+    return fence_ptr::adopt(fences_.next(at, upto));
+  }
+  [[nodiscard]] static list::domain& domain_here() noexcept {
+    static list::domain here(detail::allocate_context_ids(1));
+    return here;
+  }
+
+  [[nodiscard]] result<void> check(const resv_lock& proof, const char* where) const noexcept {
+    if (!proof.holds(*this)) {
+      return fail(errc::wrong_lock, where);
+    }
+    return {};
+  }
+  [[nodiscard]] static result<void> judge(detail::lock_outcome outcome) noexcept {
+    switch (outcome) {
+      case detail::lock_outcome::locked: return {};
+      case detail::lock_outcome::already_locked: return fail(errc::already_locked, "reservation::lock");
+      case detail::lock_outcome::deadlock: return fail(errc::deadlock, "reservation::lock");
+      case detail::lock_outcome::busy: return fail(errc::busy, "reservation::try_lock");
+      case detail::lock_outcome::timed_out: return fail(errc::timed_out, "reservation::lock");
+      case detail::lock_outcome::canceled: return fail(errc::canceled, "reservation::lock");
+    }
+    return fail(errc::unexpected, "reservation::lock");
+  }
+  [[nodiscard]] result<resv_lock> lock(acquire_context* context, deadline until, const std::stop_token& stop) noexcept {
+    detail::ww_context* const inner = context != nullptr ? &context->inner_ : nullptr;
+    if (!stop.stop_possible()) {
+      PADDOCK_TRY_VOID(judge(mutex_.lock(inner, until, []() noexcept { return false; })));
+    } else {
+      const std::stop_callback look_again(stop, [this]() noexcept { mutex_.interrupt(); });
+      PADDOCK_TRY_VOID(judge(mutex_.lock(inner, until, [&]() noexcept { return stop.stop_requested(); })));
+    }
+    return resv_lock(*this, context);
+  }
+
+  template <class Visit>
+  static bool call(Visit& visit, fence& f, usage as) noexcept {
+    if constexpr (std::is_void_v<std::invoke_result_t<Visit&, fence&, usage>>) {
+      visit(f, as);
+      return true;
+    } else {
+      return static_cast<bool>(visit(f, as));
+    }
+  }
+
+  detail::ww_mutex<detail::std_resv_traits> mutex_;
+  list fences_;
+};
+
+inline void resv_lock::unlock() noexcept {
+  if (reservation* const held = std::exchange(held_, nullptr); held != nullptr) {
+    acquire_context* const context = std::exchange(context_, nullptr);
+    held->fences_.forget_reserved();
+    held->mutex_.unlock(context != nullptr ? &context->inner_ : nullptr);
+  }
+}
+
+inline resv_guard::resv_guard(const reservation& r) noexcept : inside_(r.fences_.readers()) {}
+
+}  // namespace paddock
