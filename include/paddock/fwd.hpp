@@ -3,7 +3,9 @@
 /// Forward declarations of the types that appear in other people's headers.
 #pragma once
 
-namespace paddock {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE {
 
 struct error;
 class unique_fd;
@@ -28,6 +30,7 @@ class lock_set;
 class reservation;
 class resv_guard;
 class resv_lock;
+class shared_reservation;
 
 namespace pci {
 struct address;
@@ -46,4 +49,4 @@ class bar;
 class dma_mapping;
 }  // namespace vfio
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

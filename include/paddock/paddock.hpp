@@ -4,6 +4,7 @@
 /// name.
 #pragma once
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/errno_table.hpp>
 #include <paddock/base/error.hpp>
 #include <paddock/base/fd.hpp>
@@ -35,6 +36,7 @@
 #include <paddock/resv/cursor.hpp>
 #include <paddock/resv/describe.hpp>
 #include <paddock/resv/lock_set.hpp>
+#include <paddock/resv/registry.hpp>
 #include <paddock/resv/reservation.hpp>
 #include <paddock/resv/snapshot.hpp>
 #include <paddock/resv/usage.hpp>

@@ -10,7 +10,7 @@
 
 #include <paddock/base/error.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 struct errno_row {
   std::string_view call;  ///< As given in error::where; empty for the general meaning.
@@ -95,9 +95,9 @@ constexpr int errno_from_errc(errc code) noexcept {
   return EIO;
 }
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// The error for an errno that `call` left. `call` is a string literal, the name of the ioctl or of the libc function.
 [[nodiscard]] constexpr error error_from_errno(int sys_errno, const char* call) noexcept {
@@ -107,4 +107,4 @@ namespace paddock {
 /// The error of a call that failed just now in this thread.
 [[nodiscard]] inline error last_error(const char* call) noexcept { return error_from_errno(errno, call); }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -12,7 +12,9 @@
 
 #include <fmt/format.h>
 
-namespace paddock {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE {
 
 /// The situations that paddock tells apart. Every code asks for a different reaction by the caller.
 enum class errc : std::uint16_t {
@@ -143,7 +145,7 @@ inline const error_category& category() noexcept {
   return {static_cast<int>(code), detail::category()};
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE
 
 template <>
 struct std::is_error_condition_enum<paddock::errc> : std::true_type {};

@@ -13,7 +13,7 @@
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// A descriptor that somebody else keeps open for at least as long as the call runs.
 class borrowed_fd {
@@ -91,4 +91,4 @@ class [[nodiscard]] unique_fd {
   int fd_{-1};
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -12,7 +12,9 @@
 
 #include <fmt/format.h>
 
-namespace paddock {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE {
 
 /// An integer with a meaning of its own. It compares with its own kind, and converts to nothing by itself.
 template <class Tag, class Integer>
@@ -97,7 +99,7 @@ struct buffer_id {
   return offset <= size && length <= size - offset;
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE
 
 template <class Tag, class Integer>
 struct std::hash<paddock::strong_id<Tag, Integer>> {

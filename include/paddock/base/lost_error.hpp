@@ -8,7 +8,7 @@
 
 #include <paddock/base/error.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// Called with the error that a destructor could not return. It must not throw and may be called from any thread.
 using lost_error_handler = void (*)(const error&) noexcept;
@@ -32,4 +32,4 @@ inline lost_error_handler set_lost_error_handler(lost_error_handler handler) noe
 /// Reports an error that nobody can be handed.
 inline void report_lost_error(const error& e) noexcept { detail::current_lost_error_handler.load()(e); }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -11,7 +11,7 @@
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// Orders earlier writes to memory that the device reads (queue entries) before later ones (the doorbell).
 inline void dma_wmb() noexcept {
@@ -121,4 +121,4 @@ class mmio_span {
   std::size_t size_{0};
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -10,7 +10,7 @@
 #include <paddock/base/errno_table.hpp>
 #include <paddock/base/error.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 template <class T>
 using result = tl::expected<T, error>;
@@ -28,7 +28,7 @@ using result = tl::expected<T, error>;
   return tl::unexpected<error>(last_error(call));
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE
 
 #define PADDOCK_DETAIL_JOIN2(a, b) a##b
 #define PADDOCK_DETAIL_JOIN(a, b) PADDOCK_DETAIL_JOIN2(a, b)

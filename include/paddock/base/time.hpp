@@ -9,7 +9,9 @@
 #include <ctime>
 #include <limits>
 
-namespace paddock {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE {
 
 /// CLOCK_MONOTONIC in nanoseconds, as a std::chrono clock that is that clock by definition.
 struct monotonic_clock {
@@ -100,4 +102,4 @@ enum class wait_status : std::uint8_t {
   timed_out,  ///< The deadline passed first; nothing is known but that.
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -17,7 +17,7 @@
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// What a guard keeps of a buffer, to call START and END on: a small value that stays right when the object it came
 /// from is moved. A call that was interrupted is retried by the model, not by the guard; id() of an unknown buffer is
@@ -284,4 +284,4 @@ class [[nodiscard]] cpu_access_planes {
   std::size_t count_{0};
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

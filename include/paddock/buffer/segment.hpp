@@ -5,7 +5,9 @@
 
 #include <cstdint>
 
-namespace paddock {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE {
 
 /// Decides who may touch the bytes, and how.
 enum class storage_kind : std::uint8_t {
@@ -14,4 +16,4 @@ enum class storage_kind : std::uint8_t {
   registers,      ///< Doorbells and the like: reading or writing does something. Never migrated, bounced or copied.
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -19,7 +19,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 class expiry_watch;
 
@@ -133,4 +133,4 @@ class expiry_watch {
   bool watching_{false};
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

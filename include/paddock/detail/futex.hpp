@@ -16,7 +16,7 @@
 #include <paddock/base/time.hpp>
 #include <paddock/base/uapi/futex.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// Sleeps while the 32 bits at `word` hold `expected`. Returns on a wake, on another value, on a signal, and
 /// spuriously: the caller looks at the word again. Errors: timed_out.
@@ -51,4 +51,4 @@ inline void spin_pause() noexcept {
 #endif
 }
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

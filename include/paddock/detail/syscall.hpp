@@ -17,7 +17,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// Calls until the answer is something else than EINTR, or EAGAIN where that means "again" and not "empty".
 template <bool AgainMeansRetry, class Call>
@@ -115,4 +115,4 @@ template <class Argument>
   return (size + page_size() - 1) / page_size() * page_size();
 }
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

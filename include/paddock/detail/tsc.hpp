@@ -12,7 +12,7 @@
 
 #include <paddock/base/time.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// Ticks since some moment before boot. Thread-safety: any; equal on all cores where the TSC is invariant, which every
 /// x86-64 of the last decade and aarch64's generic timer promise.
@@ -65,4 +65,4 @@ struct tick_sample {
   return now.time - std::chrono::nanoseconds(static_cast<std::int64_t>(age));
 }
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -16,7 +16,7 @@
 #include <paddock/fence/context.hpp>
 #include <paddock/fence/fence.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// What a fence_array completes on.
 using array_mode = detail::array_mode;
@@ -33,13 +33,15 @@ class alignas(alignof(fence_callback)) fence_array final : public fence,
   /// A pending array with a reference of its own to each member. One allocation.
   /// Errors: invalid_argument for no member, an empty fence_ptr, a container, or an array in an array of `any`;
   /// out_of_memory.
-  [[nodiscard]] static result<fence_ptr> create(std::span<const fence_ptr> members,
-                                                array_mode mode = array_mode::all) noexcept {
+  [[nodiscard]] static result<fence_ptr> create(std::span<const fence_ptr> members, array_mode mode = array_mode::all,
+                                                place at = place::here()) noexcept {
+    might_alloc(at);
     return make(members, mode);
   }
   /// The same with the caller's references, which saves counting them. They are taken only on success.
-  [[nodiscard]] static result<fence_ptr> create_from(std::span<fence_ptr> members,
-                                                     array_mode mode = array_mode::all) noexcept {
+  [[nodiscard]] static result<fence_ptr> create_from(std::span<fence_ptr> members, array_mode mode = array_mode::all,
+                                                     place at = place::here()) noexcept {
+    might_alloc(at);
     return make(members, mode);
   }
 
@@ -166,4 +168,4 @@ inline constexpr fence_ops fence_array::operations{
         },
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -8,7 +8,7 @@
 
 #include <paddock/fence/outcome.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// What a fence_array completes on.
 enum class array_mode : std::uint8_t {
@@ -102,4 +102,4 @@ class array_core {
   typename Traits::template atomic<std::uint32_t> left_;
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -22,7 +22,7 @@
 #include <paddock/fence/fence.hpp>
 #include <paddock/fence/user_fence.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 namespace detail {
 
@@ -256,4 +256,4 @@ template <continuation_function Function>
   return owned;
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

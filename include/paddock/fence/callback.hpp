@@ -7,7 +7,7 @@
 #include <paddock/fence/outcome.hpp>
 #include <paddock/fence/traits.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// A node for one callback, owned by the caller, queued on at most one fence at a time. 32 bytes; neither copied nor
 /// moved. The destructor removes the node; where the callback runs in another thread at that moment, it waits for the
@@ -37,4 +37,4 @@ class fence_callback : public detail::callback_node<detail::std_traits> {
 
 static_assert(sizeof(fence_callback) == 32);
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

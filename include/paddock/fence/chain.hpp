@@ -14,7 +14,7 @@
 #include <paddock/fence/fence.hpp>
 #include <paddock/fence/stub.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// A link with its own fence and the link before it; complete when its own fence and all those before it are. Its
 /// sequence number is the point. The errors of the fences do not pass into the links, as in the kernel: who needs one
@@ -26,7 +26,9 @@ class fence_chain : public fence, private detail::chain_core<detail::std_traits,
   /// The link for `point` after `previous`, which may be empty, or a fence that is no chain. A point that is not above
   /// that of the link before begins a context of its own and is raised to that one: it still waits for all before it.
   /// Errors: invalid_argument for an empty or chained `contained`; out_of_memory.
-  [[nodiscard]] static result<fence_ptr> create(fence_ptr previous, fence_ptr contained, std::uint64_t point) noexcept {
+  [[nodiscard]] static result<fence_ptr> create(fence_ptr previous, fence_ptr contained, std::uint64_t point,
+                                                place at = place::here()) noexcept {
+    might_alloc(at);
     if (!contained || contained->is_chain()) {
       return paddock::fail(errc::invalid_argument, "fence_chain::create: the fence of a link is empty, or a chain");
     }
@@ -191,4 +193,4 @@ inline constexpr fence_ops fence_chain::operations{
     .release = &fence_chain::release_links,
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

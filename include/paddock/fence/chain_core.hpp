@@ -6,7 +6,7 @@
 #include <paddock/fence/outcome.hpp>
 #include <paddock/fence/shared_slot.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// One link: the fence of its own, and the slot of the link before it, which empties as links before it finish.
 /// Chain is what derives from it: contained() -> Fence&, static from(Fence&) -> Chain*, add_to(Fence&) -> add_outcome,
@@ -75,4 +75,4 @@ class chain_core {
   shared_slot<Traits, Fence> previous_;
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -15,7 +15,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/fence/fence.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 namespace detail {
 
@@ -69,18 +69,21 @@ class fence_context {
 
   /// A pending fence with the next sequence number, on the heap. `ops` and `source` as in fence's constructor.
   /// Errors: out_of_memory.
-  [[nodiscard]] result<fence_ptr> create(const fence_ops* ops = nullptr, void* source = nullptr) noexcept {
-    return create(fence_seqno(next_seqno()), ops, source);
+  [[nodiscard]] result<fence_ptr> create(const fence_ops* ops = nullptr, void* source = nullptr,
+                                         place made = place::here()) noexcept {
+    return create(fence_seqno(next_seqno()), ops, source, made);
   }
   /// The same with a sequence number that the driver counts itself.
-  [[nodiscard]] result<fence_ptr> create(fence_seqno seqno, const fence_ops* ops = nullptr,
-                                         void* source = nullptr) const noexcept {
+  [[nodiscard]] result<fence_ptr> create(fence_seqno seqno, const fence_ops* ops = nullptr, void* source = nullptr,
+                                         place made = place::here()) const noexcept {
+    might_alloc(made);
     fence::parts parts = describe(seqno, ops, source);
     parts.tag |= detail::fence_tag::on_heap;
     void* const room = std::malloc(sizeof(fence));  // NOLINT(cppcoreguidelines-no-malloc): see delete_from_heap().
     if (room == nullptr) {
       return fail(errc::out_of_memory, "fence_context::create");
     }
+    detail::note_fence_made(room, made);
     return fence_ptr::adopt(new (room) fence(parts));
   }
 
@@ -109,10 +112,13 @@ class fence_context {
   std::atomic<std::uint64_t> next_seqno_{1};
 };
 
-inline fence::fence(fence_context& context, const fence_ops* ops, void* source) noexcept
-    : fence(context, fence_seqno(context.next_seqno()), ops, source) {}
+inline fence::fence(fence_context& context, const fence_ops* ops, void* source, place made) noexcept
+    : fence(context, fence_seqno(context.next_seqno()), ops, source, made) {}
 
-inline fence::fence(const fence_context& context, fence_seqno seqno, const fence_ops* ops, void* source) noexcept
-    : fence(context.describe(seqno, ops, source)) {}
+inline fence::fence(const fence_context& context, fence_seqno seqno, const fence_ops* ops, void* source,
+                    place made) noexcept
+    : fence(context.describe(seqno, ops, source)) {
+  detail::note_fence_made(this, made);
+}
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -11,7 +11,7 @@
 #include <paddock/base/time.hpp>
 #include <paddock/fence/outcome.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 template <class Traits>
 class fence_core;
@@ -509,4 +509,4 @@ void callback_node<Traits>::retire() noexcept {
   }
 }
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -11,7 +11,7 @@
 #include <paddock/fence/fence.hpp>
 #include <paddock/fence/merge.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// "queue 4a1f:17 pending", "queue 4a1f:17 signaled", "queue 4a1f:17 failed (Input/output error)"; a container is
 /// followed by its leaves, one a line, indented. A snapshot. Thread-safety: as fence.
@@ -37,4 +37,4 @@ namespace paddock {
   return text;
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

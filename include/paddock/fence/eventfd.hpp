@@ -10,7 +10,7 @@
 #include <paddock/base/fd.hpp>
 #include <paddock/fence/callback.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// A callback that adds one to an eventfd. Several may share one eventfd, whose reader then looks at all their fences.
 /// Requires: the eventfd outlives the node. `fence.add_callback(node)` that says already_signaled writes nothing.
@@ -30,4 +30,4 @@ class eventfd_callback final : public fence_callback {
   borrowed_fd event_;
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
@@ -18,7 +19,7 @@
 #include <paddock/fence/timestamp.hpp>
 #include <paddock/fence/traits.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 class fence;
 class fence_context;
@@ -61,10 +62,11 @@ class fence {
   /// The next fence of a context, as a base of the driver's own job structure; on the heap alone it is made
   /// by fence_context::create(). It has one reference, which is the caller's. Requires: `ops` outlives the fence.
   /// `source` is the driver's, given back by source().
-  explicit fence(fence_context& context, const fence_ops* ops = nullptr, void* source = nullptr) noexcept;
+  explicit fence(fence_context& context, const fence_ops* ops = nullptr, void* source = nullptr,
+                 place made = place::here()) noexcept;
   /// The same with a sequence number that the driver counts itself: where its ring has one, this saves the context's.
-  fence(const fence_context& context, fence_seqno seqno, const fence_ops* ops = nullptr,
-        void* source = nullptr) noexcept;
+  fence(const fence_context& context, fence_seqno seqno, const fence_ops* ops = nullptr, void* source = nullptr,
+        place made = place::here()) noexcept;
   fence(const fence&) = delete;
   fence& operator=(const fence&) = delete;
   fence(fence&&) = delete;
@@ -87,18 +89,22 @@ class fence {
   /// touched after it became complete: whoever waits for it may free it, even while its callbacks run.
   /// Kernel: dma_fence_signal, dma_fence_signal_timestamp.
   template <timestamp_policy Timestamp = clock_timestamp>
-  bool signal(Timestamp timestamp = {}) noexcept {
+  bool signal(Timestamp timestamp = {}, place at = place::here()) noexcept {
+    const signaling_section signaling(at);
     return core_.complete(timestamp.success_word());
   }
-  bool signal(monotonic_clock::time_point when) noexcept { return signal(given_timestamp(when)); }
+  bool signal(monotonic_clock::time_point when, place at = place::here()) noexcept {
+    return signal(given_timestamp(when), at);
+  }
   /// Completes with an error: the errno whose general meaning the code is. Returns as signal().
   template <timestamp_policy Timestamp = clock_timestamp>
-  bool fail(errc why, Timestamp timestamp = {}) noexcept {
-    return fail(detail::errno_from_errc(why), timestamp);
+  bool fail(errc why, Timestamp timestamp = {}, place at = place::here()) noexcept {
+    return fail(detail::errno_from_errc(why), timestamp, at);
   }
   /// Completes with the errno that a kernel interface gave; one outside [1, 4095] becomes EIO. Returns as signal().
   template <timestamp_policy Timestamp = clock_timestamp>
-  bool fail(int sys_errno, Timestamp timestamp = {}) noexcept {
+  bool fail(int sys_errno, Timestamp timestamp = {}, place at = place::here()) noexcept {
+    const signaling_section signaling(at);
     return core_.complete(detail::signaled_word::failure(valid_errno(sys_errno), timestamp.time()));
   }
 
@@ -195,8 +201,12 @@ class fence {
     const bool on_heap = (core_.tag() & detail::fence_tag::on_heap) != 0;
     // Where nobody can see the end of it, nobody has to be told.
     if (!is_signaled() && !(on_heap && ops_->release == nullptr && core_.is_unobserved())) {
+      if (!core_.is_unobserved()) {
+        detail::note_fence_abandoned(this, name_, context_, seqno_, __builtin_return_address(0));
+      }
       fail(EDEADLK);
     }
+    detail::note_fence_gone(this);
     if (ops_->release != nullptr) {
       ops_->release(*this);
     }
@@ -320,4 +330,4 @@ class fence_ptr {
   fence* fence_{nullptr};
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

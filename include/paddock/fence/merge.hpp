@@ -17,7 +17,7 @@
 #include <paddock/fence/fence.hpp>
 #include <paddock/fence/stub.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// Calls `visit(fence&)` for each fence that is no container below `top`: the links of a chain, newest first, the
 /// members of an array, or `top` itself; nothing for an empty pointer. A fence that stands there twice is visited
@@ -43,7 +43,8 @@ void for_each_leaf(fence_ptr top, Visit&& visit) {
 /// (whose errors are forgotten), and of each context only the latest. Empty pointers count as complete.
 /// Returns: a stub with the latest time seen when all are complete; the fence itself when one is left; else an array.
 /// Errors: out_of_memory. Kernel: dma_fence_unwrap_merge.
-[[nodiscard]] inline result<fence_ptr> merge(std::span<const fence_ptr> fences) noexcept {
+[[nodiscard]] inline result<fence_ptr> merge(std::span<const fence_ptr> fences, place at = place::here()) noexcept {
+  might_alloc(at);
   std::size_t most = 0;
   for (const fence_ptr& each : fences) {
     for_each_leaf(each, [&](fence&) { ++most; });
@@ -84,8 +85,9 @@ void for_each_leaf(fence_ptr top, Visit&& visit) {
     default: return fence_array::create_from(std::span(leaves.get(), kept));
   }
 }
-[[nodiscard]] inline result<fence_ptr> merge(std::initializer_list<fence_ptr> fences) noexcept {
-  return merge(std::span<const fence_ptr>(fences.begin(), fences.size()));
+[[nodiscard]] inline result<fence_ptr> merge(std::initializer_list<fence_ptr> fences,
+                                             place at = place::here()) noexcept {
+  return merge(std::span<const fence_ptr>(fences.begin(), fences.size()), at);
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

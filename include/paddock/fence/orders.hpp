@@ -6,7 +6,9 @@
 
 #include <atomic>
 
-namespace paddock::detail {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::detail {
 
 /// fence/core.hpp
 struct fence_orders {
@@ -59,4 +61,4 @@ struct timeline_orders {
   static constexpr auto value_look = std::memory_order_relaxed;    // order: none: a guess for the exchange
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

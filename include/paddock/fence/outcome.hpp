@@ -10,7 +10,7 @@
 #include <paddock/base/time.hpp>
 #include <paddock/detail/tsc.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// How a fence completed, as its callbacks are told: by value, since an earlier callback may have dropped the last
 /// reference of the fence.
@@ -80,4 +80,4 @@ inline constexpr unsigned failed_time_step_log2 = 8;
 
 }  // namespace signaled_word
 }  // namespace detail
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

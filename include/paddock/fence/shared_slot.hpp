@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <utility>
 
-namespace paddock::detail {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::detail {
 
 /// A word of 48 bits of pointer and 16 bits of loans ("split reference counts"): a reader takes a loan in one step with
 /// the pointer, so the object cannot go before the reader has a reference of its own; who replaces the pointer first
@@ -89,4 +91,4 @@ class shared_slot {
   typename Traits::template atomic<std::uint64_t> word_;
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -8,7 +8,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/fence/fence.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 namespace detail {
 
@@ -44,4 +44,4 @@ class stub final : public fence {
   return stub_fence(fence_outcome{0, when});
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -26,7 +26,7 @@
 #include <paddock/fence/wait.hpp>
 #include <paddock/policy/wait.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 namespace detail {
 
@@ -274,7 +274,9 @@ class timeline {
   /// Waits for a point that is submitted. Returns signaled or timed_out.
   /// Errors: not_submitted; those of the policy. Kernel: DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT.
   template <wait_policy Policy = hybrid_wait>
-  [[nodiscard]] result<wait_status> wait(timeline_point point, deadline until, Policy policy = {}) const noexcept {
+  [[nodiscard]] result<wait_status> wait(timeline_point point, deadline until, Policy policy = {},
+                                         place at = place::here()) const noexcept {
+    detail::note_wait(until, at);
     if (state_->has_reached(point.value(), point_stage::signaled)) [[likely]] {
       return wait_status::signaled;
     }
@@ -285,14 +287,16 @@ class timeline {
   }
   /// Waits for a point, submitted or not yet. Kernel: DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT.
   template <wait_policy Policy = hybrid_wait>
-  [[nodiscard]] result<wait_status> wait_for_submit(timeline_point point, deadline until,
-                                                    Policy policy = {}) const noexcept {
+  [[nodiscard]] result<wait_status> wait_for_submit(timeline_point point, deadline until, Policy policy = {},
+                                                    place at = place::here()) const noexcept {
+    detail::note_wait(until, at);
     return wait_stage(point, point_stage::signaled, until, policy);
   }
   /// Waits only until there is a fence for the point. Kernel: DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE.
   template <wait_policy Policy = hybrid_wait>
-  [[nodiscard]] result<wait_status> wait_submitted(timeline_point point, deadline until,
-                                                   Policy policy = {}) const noexcept {
+  [[nodiscard]] result<wait_status> wait_submitted(timeline_point point, deadline until, Policy policy = {},
+                                                   place at = place::here()) const noexcept {
+    detail::note_wait(until, at);
     return wait_stage(point, point_stage::submitted, until, policy);
   }
 
@@ -432,4 +436,4 @@ class release_point {
 
 inline release_point timeline::release_at(timeline_point point) const noexcept { return {*this, point}; }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -8,7 +8,7 @@
 
 #include <paddock/base/time.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// How far along a point of a timeline is: first there is work that will signal it, then that work is done.
 enum class point_stage : std::uint8_t { submitted, signaled };
@@ -169,4 +169,4 @@ class timeline_core {
 };
 
 }  // namespace detail
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -11,7 +11,7 @@
 #include <paddock/detail/tsc.hpp>
 #include <paddock/fence/outcome.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// CLOCK_MONOTONIC, now. The default.
 struct clock_timestamp {
@@ -54,4 +54,4 @@ template <class Policy>
 concept timestamp_policy = std::same_as<Policy, clock_timestamp> || std::same_as<Policy, tsc_timestamp> ||
     std::same_as<Policy, no_timestamp> || std::same_as<Policy, given_timestamp>;
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -15,7 +15,7 @@
 #include <paddock/fence/context.hpp>
 #include <paddock/fence/fence.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// Its fences cost an entry in a list more, and creation a lock; signal, wait and callbacks are those of every fence.
 /// The context holds a reference to each fence until it is found complete: creation looks at the oldest two, so that a
@@ -40,12 +40,13 @@ class tracked_context {
   [[nodiscard]] const fence_context& context() const noexcept { return context_; }
 
   /// A pending fence with the next sequence number, as fence_context::create(). Errors: out_of_memory.
-  [[nodiscard]] result<fence_ptr> create(const fence_ops* ops = nullptr, void* source = nullptr) noexcept {
+  [[nodiscard]] result<fence_ptr> create(const fence_ops* ops = nullptr, void* source = nullptr,
+                                         place made_at = place::here()) noexcept {
     std::unique_ptr<entry> made(new (std::nothrow) entry);
     if (made == nullptr) {
       return fail(errc::out_of_memory, "tracked_context::create");
     }
-    PADDOCK_TRY(made->tracked, context_.create(ops, source));
+    PADDOCK_TRY(made->tracked, context_.create(ops, source, made_at));
     fence_ptr created = made->tracked;
     // Freed after the lock: a release operation may come back here.
     const std::unique_ptr<entry> oldest = take_complete();
@@ -97,4 +98,4 @@ class tracked_context {
   list pending_;
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -14,7 +14,7 @@
 #include <paddock/detail/futex.hpp>
 #include <paddock/fence/orders.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 class fence_callback;
 
@@ -96,4 +96,4 @@ struct std_traits {
 };
 
 }  // namespace detail
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -14,7 +14,7 @@
 #include <paddock/fence/fence.hpp>
 #include <paddock/fence/wait.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 namespace detail {
 
@@ -180,8 +180,9 @@ class bounded_fence final : public bare_fence, private expiry {
 
 /// Waits as for a fence. Requires: not empty.
 template <wait_policy Policy = hybrid_wait>
-[[nodiscard]] result<wait_status> wait(const user_fence& f, deadline until, Policy policy = {}) noexcept {
-  return wait(*detail::user_fence_access::inner(f), until, policy);
+[[nodiscard]] result<wait_status> wait(const user_fence& f, deadline until, Policy policy = {},
+                                       place at = place::here()) noexcept {
+  return wait(*detail::user_fence_access::inner(f), until, policy, at);
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

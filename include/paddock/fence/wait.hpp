@@ -13,6 +13,7 @@
 #include <iterator>
 #include <ranges>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/detail/syscall.hpp>
@@ -20,9 +21,16 @@
 #include <paddock/fence/fence.hpp>
 #include <paddock/policy/wait.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 namespace detail {
+
+/// Who only looks does not wait.
+inline void note_wait(deadline until, place at) noexcept {
+  if (is_checked && !until.is_poll()) {
+    might_wait(at);
+  }
+}
 
 /// About as long as a sleep and a wake-up cost.
 inline constexpr std::uint64_t spins_before_sleep = 256;
@@ -86,7 +94,9 @@ void spin_until(Done done, deadline until, std::uint64_t rounds) noexcept {
 /// Errors: only those of the policy's own means (eventfd_wait: limit_reached).
 /// Thread-safety: any thread; not from inside a callback, which must not block.
 template <wait_policy Policy = hybrid_wait>
-[[nodiscard]] result<wait_status> wait(fence& f, deadline until, Policy policy = {}) noexcept {
+[[nodiscard]] result<wait_status> wait(fence& f, deadline until, Policy policy = {},
+                                       place at = place::here()) noexcept {
+  detail::note_wait(until, at);
   if (const wait_status now = f.status(); now != wait_status::timed_out) [[likely]] {
     return now;
   }
@@ -111,7 +121,9 @@ template <class Range>
 /// fence: fence_ptr, or a pointer; they stay alive meanwhile, and it can be walked more than once. Returns: timed_out
 /// while one is pending, else failed when one of them failed. Errors and thread-safety: as wait().
 template <class Range, wait_policy Policy = hybrid_wait>
-[[nodiscard]] result<wait_status> wait_all(Range&& fences, deadline until, Policy policy = {}) noexcept {
+[[nodiscard]] result<wait_status> wait_all(Range&& fences, deadline until, Policy policy = {},
+                                           place at = place::here()) noexcept {
+  detail::note_wait(until, at);
   if (detail::all_succeeded(fences)) [[likely]] {
     return wait_status::signaled;
   }
@@ -121,7 +133,7 @@ template <class Range, wait_policy Policy = hybrid_wait>
   }
   wait_status worst = wait_status::signaled;
   for (auto&& each : fences) {
-    PADDOCK_TRY(const wait_status ended, wait(*each, until, policy));
+    PADDOCK_TRY(const wait_status ended, wait(*each, until, policy, at));
     if (ended == wait_status::timed_out) {
       return ended;
     }
@@ -199,7 +211,9 @@ template <class Range, class Look>
 /// more than once. An empty range times out at once. Uses about 400 bytes of stack for every eight fences.
 /// Errors and thread-safety: as wait(). Kernel: dma_fence_wait_any_timeout.
 template <class Range, wait_policy Policy = hybrid_wait>
-[[nodiscard]] result<wait_any_outcome> wait_any(Range&& fences, deadline until, Policy policy = {}) noexcept {
+[[nodiscard]] result<wait_any_outcome> wait_any(Range&& fences, deadline until, Policy policy = {},
+                                                place at = place::here()) noexcept {
+  detail::note_wait(until, at);
   const auto is_signaled = [](fence& f) noexcept { return f.is_signaled(); };
   wait_any_outcome found = detail::find_complete(fences, is_signaled);
   if (found.status != wait_status::timed_out || until.is_poll() || std::begin(fences) == std::end(fences)) {
@@ -218,4 +232,4 @@ template <class Range, wait_policy Policy = hybrid_wait>
   }
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

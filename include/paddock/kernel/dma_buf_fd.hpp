@@ -10,7 +10,7 @@
 #include <paddock/kernel/dma_buf_mapping.hpp>
 #include <paddock/kernel/dma_buf_ref.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// An owned dma-buf FD, known to be one. Its calls are those of dma_buf_operations.
 /// Moved from, it is empty: size 0, and every call answers bad_fd.
@@ -58,4 +58,4 @@ inline result<dma_buf_fd> dma_buf_operations::dup() const noexcept {
   return dma_buf_fd::adopt(std::move(copy));
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -18,7 +18,7 @@
 #include <paddock/base/uapi/dma_buf.hpp>
 #include <paddock/detail/syscall.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// For people and logs. Names are not unique, and anybody who holds the buffer may change its name.
 struct dma_buf_info {
@@ -100,4 +100,4 @@ struct dma_buf_info {
   }
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

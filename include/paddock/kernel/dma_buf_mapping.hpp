@@ -14,7 +14,7 @@
 #include <paddock/kernel/dma_buf_ref.hpp>
 #include <paddock/kernel/mapped_memory.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// A mapped window of a dma-buf, and a descriptor of its own to bracket accesses with, so that it depends on no other
 /// object. Costs one FD; who has none to spare maps with mapped_memory and brackets with cpu_access(ref, bytes).
@@ -82,4 +82,4 @@ inline result<dma_buf_mapping> dma_buf_operations::map(access what, std::uint64_
   return dma_buf_mapping(std::move(copy), buffer, std::move(memory), writes(what) ? access::read_write : access::read);
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

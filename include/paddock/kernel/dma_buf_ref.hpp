@@ -23,7 +23,7 @@
 #include <paddock/kernel/ready.hpp>
 #include <paddock/kernel/sync_file.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 class dma_buf_fd;
 class dma_buf_mapping;
@@ -179,4 +179,4 @@ inline result<void> dma_buf_operations::import_sync_file(const sync_file& fences
   return {};
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

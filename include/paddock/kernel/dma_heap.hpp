@@ -19,7 +19,7 @@
 #include <paddock/detail/syscall.hpp>
 #include <paddock/kernel/dma_buf_fd.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 inline constexpr const char* dma_heap_directory = "/dev/dma_heap";
 
@@ -75,4 +75,4 @@ inline result<dma_buf_fd> dma_heap::allocate(std::uint64_t size, std::string_vie
   return buffer;
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

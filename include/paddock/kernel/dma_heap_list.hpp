@@ -20,7 +20,7 @@
 #include <paddock/kernel/dma_heap.hpp>
 #include <paddock/kernel/probe_answer.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// A heap, as far as its name tells: the kernel tells nothing else, so that most answers for a board's own are unknown.
 struct dma_heap_description {
@@ -134,4 +134,4 @@ struct dma_heap_candidate {
   return ranked;
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -17,7 +17,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/detail/syscall.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// Pages of a file, shared with everybody else who maps it. It never holds MAP_FAILED: empty, or a valid mapping.
 /// The mapping keeps the file's memory alive by itself, after every descriptor is closed.
@@ -80,4 +80,4 @@ class mapped_memory {
   std::span<std::byte> bytes_;
 };
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -19,7 +19,7 @@
 #include <paddock/detail/syscall.hpp>
 #include <paddock/kernel/mapped_memory.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// Rounds up to whole pages of this machine. Errors: invalid_argument (0), out_of_range (no such size).
 [[nodiscard]] inline result<std::uint64_t> round_up_to_page(std::uint64_t size) noexcept {
@@ -101,4 +101,4 @@ inline result<memfd> memfd::adopt(unique_fd fd) noexcept {
   return memfd(std::move(fd), static_cast<std::uint64_t>(file.st_size));
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -23,7 +23,7 @@
 #include <paddock/kernel/sync_file.hpp>
 #include <paddock/kernel/udmabuf.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 enum class feature : std::uint8_t {
   dma_heap,            ///< /dev/dma_heap, and the system heap in it (5.6).
@@ -62,9 +62,9 @@ inline constexpr std::array all_features{
 /// Asks with the caller's dma-buf. Nothing is changed by it. A feature that is not one of dma-bufs is asked as above.
 [[nodiscard]] probe_answer probe(feature f, const dma_buf_operations& buffer);
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// The answer to a call that cannot succeed: `expected` shows that the kernel knows it.
 [[nodiscard]] inline kernel::probe_answer read_refusal(const result<int>& answer, int expected) noexcept {
@@ -112,9 +112,9 @@ template <class T>
   return read_refusal(ioctl(device->fd(), uapi::udmabuf_create_ioctl, &nothing, "UDMABUF_CREATE"), EBADFD);
 }
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 inline probe_answer probe(feature f, const dma_buf_operations& buffer) {
   // Bits and pointers that no kernel accepts, so that one that knows the call refuses them, and nothing happens.
@@ -163,4 +163,4 @@ inline probe_answer probe(feature f) {
   return probe(f, *buffer);
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -7,7 +7,7 @@
 
 #include <paddock/base/error.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 enum class answer : std::uint8_t {
   no,
@@ -32,4 +32,4 @@ struct probe_answer {
   [[nodiscard]] constexpr bool is_yes() const noexcept { return value == answer::yes; }
 };
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -10,7 +10,7 @@
 #include <paddock/base/time.hpp>
 #include <paddock/detail/syscall.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// Waits for `events` on `fd`. Returns signaled or timed_out, never failed: poll(2) knows no reasons.
 /// Errors: bad_fd (POLLNVAL: not open), io (POLLERR, or a hang-up without what was waited for), as ppoll.
@@ -33,4 +33,4 @@ namespace paddock::detail {
   return wait_status::signaled;
 }
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -18,7 +18,7 @@
 #include <paddock/kernel/ready.hpp>
 #include <paddock/kernel/sync_file_info.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// Fences that were submitted before, and when they complete. Vulkan and Android spell "already completed" as the
 /// descriptor -1; here that is a state (`already_signaled`), and an FD that is missing by mistake is an error.
@@ -204,4 +204,4 @@ inline result<void> sync_file::set_deadline(deadline by) const noexcept {
   return {};
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -12,7 +12,7 @@
 #include <paddock/base/time.hpp>
 #include <paddock/base/uapi/sync_file.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// How a kernel fence stands at one moment.
 enum class sync_status : std::uint8_t {
@@ -76,4 +76,4 @@ class sync_file_info {
   std::vector<fence_info> fences_;
 };
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

@@ -26,7 +26,7 @@
 #include <paddock/kernel/mapped_memory.hpp>
 #include <paddock/kernel/memfd.hpp>
 
-namespace paddock::kernel {
+namespace PADDOCK_NAMESPACE::kernel {
 
 /// Part of a memfd that somebody keeps open during the call. Offset and size are in bytes, multiples of the page.
 struct udmabuf_window {
@@ -173,4 +173,4 @@ inline result<udmabuf> udmabuf::create(const udmabuf_device& device, std::uint64
   return made;
 }
 
-}  // namespace paddock::kernel
+}  // namespace PADDOCK_NAMESPACE::kernel

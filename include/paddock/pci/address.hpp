@@ -14,7 +14,7 @@
 
 #include <paddock/base/result.hpp>
 
-namespace paddock::pci {
+namespace PADDOCK_NAMESPACE::pci {
 
 /// A function's address, as sysfs spells it: "0000:03:00.0".
 struct address {
@@ -77,7 +77,7 @@ inline result<address> address::parse(std::string_view text) noexcept {
   return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", a.domain, a.bus, a.device, a.function);
 }
 
-}  // namespace paddock::pci
+}  // namespace PADDOCK_NAMESPACE::pci
 
 template <>
 struct fmt::formatter<paddock::pci::address> {

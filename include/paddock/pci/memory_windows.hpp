@@ -17,7 +17,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/pci/address.hpp>
 
-namespace paddock::pci {
+namespace PADDOCK_NAMESPACE::pci {
 
 /// Addresses, both ends included.
 struct address_window {
@@ -104,4 +104,4 @@ inline void append_memory_resources(const std::filesystem::path& device, std::ve
   return windows;
 }
 
-}  // namespace paddock::pci
+}  // namespace PADDOCK_NAMESPACE::pci

@@ -6,7 +6,9 @@
 #include <concepts>
 #include <type_traits>
 
-namespace paddock {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE {
 
 namespace detail {
 struct wait_axis;
@@ -39,4 +41,4 @@ struct polling_wait {
 template <class Policy>
 concept wait_policy = std::is_empty_v<Policy> && std::same_as<typename Policy::axis, detail::wait_axis>;
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -7,7 +7,7 @@
 #include <paddock/resv/reservation.hpp>
 #include <paddock/resv/usage.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// Gives the pending fences up to a usage, one by one, with a reference. When the list was rebuilt meanwhile it begins
 /// anew and says so: who sums up begins anew too. A fence that took the place of another may be missed.
@@ -32,4 +32,4 @@ class fence_cursor {
   reservation::list::position at_;
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

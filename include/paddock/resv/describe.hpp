@@ -12,7 +12,7 @@
 #include <paddock/resv/cursor.hpp>
 #include <paddock/resv/reservation.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// "locked" or "unlocked", and the pending fences, one a line: usage, then as describe(fence&). A snapshot, without the
 /// lock. Thread-safety: any thread.
@@ -29,4 +29,4 @@ namespace paddock {
   return text;
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -13,7 +13,7 @@
 #include <paddock/resv/reader_domain.hpp>
 #include <paddock/resv/usage.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// Slots in one block. A fence that is done, or that a later one of its context makes superfluous, is replaced in its
 /// slot; when the slots are used up a new block takes the place of the old one. What leaves waits until no reader can
@@ -378,4 +378,4 @@ class fence_list {
   std::uint32_t reserved_{0};
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

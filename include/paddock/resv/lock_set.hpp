@@ -17,7 +17,7 @@
 #include <paddock/base/time.hpp>
 #include <paddock/resv/reservation.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// Whether a reservation may be named twice: by two buffers that share it, say.
 enum class duplicates : std::uint8_t {
@@ -73,13 +73,14 @@ class lock_set {
   }
   /// The same for a range whose elements are, or dereference to, reservations, each with room for so many fences.
   template <std::ranges::forward_range Range>
-  [[nodiscard]] result<void> lock_all(Range&& reservations, std::uint32_t fences = 0) noexcept {
+  [[nodiscard]] result<void> lock_all(Range&& reservations, std::uint32_t fences = 0,
+                                      place at = place::here()) noexcept {
     return lock_all([&]() noexcept -> result<void> {
       for (auto&& each : reservations) {
         if constexpr (std::convertible_to<decltype(each), reservation&>) {
-          PADDOCK_TRY_VOID(lock(each, fences));
+          PADDOCK_TRY_VOID(lock(each, fences, at));
         } else {
-          PADDOCK_TRY_VOID(lock(*each, fences));
+          PADDOCK_TRY_VOID(lock(*each, fences, at));
         }
       }
       return {};
@@ -89,7 +90,7 @@ class lock_set {
   /// One of them, with room for so many fences; what was reserved in earlier calls stays. When the room cannot be had,
   /// this lock is left again. Errors: deadlock, which lock_all() wants passed on; already_locked, unless duplicates are
   /// ignored; out_of_memory; timed_out; canceled. Kernel: drm_exec_lock_obj, drm_exec_prepare_obj.
-  [[nodiscard]] result<void> lock(reservation& r, std::uint32_t fences = 0) noexcept {
+  [[nodiscard]] result<void> lock(reservation& r, std::uint32_t fences = 0, place at = place::here()) noexcept {
     if (&r == first_) {
       first_ = nullptr;  // The one that was waited for; it is held.
       return reserve(inside_[0], r, fences);
@@ -98,13 +99,14 @@ class lock_set {
     if (room == nullptr) {
       return fail(errc::out_of_memory, "lock_set::lock");
     }
-    result<resv_lock> taken = r.lock(context_, until_, stop_);
+    result<resv_lock> taken = r.lock(context_, until_, stop_, at);
     if (!taken) {
       if (taken.error() == errc::already_locked && twice_ == duplicates::ignored) {
         return reserve(held(r), r, fences);
       }
       if (taken.error() == errc::deadlock) {
         contended_ = &r;
+        contended_at_ = at;
       }
       return tl::make_unexpected(taken.error());
     }
@@ -195,7 +197,7 @@ class lock_set {
   /// Waits for the lock that was in the way. Requires: nothing is held.
   [[nodiscard]] result<void> lock_contended() noexcept {
     reservation* const wanted = std::exchange(contended_, nullptr);
-    PADDOCK_TRY(inside_[0], wanted->lock(context_, until_, stop_));
+    PADDOCK_TRY(inside_[0], wanted->lock(context_, until_, stop_, contended_at_));
     count_ = 1;
     first_ = wanted;
     return {};
@@ -208,10 +210,11 @@ class lock_set {
   std::uint64_t retries_{0};
   reservation* contended_{nullptr};  ///< Which lock() was refused last.
   reservation* first_{nullptr};      ///< Held already, and not asked for yet in this round.
+  [[no_unique_address]] place contended_at_;
   const deadline until_;
   const std::stop_token stop_;
   const duplicates twice_;
   const resv_lock none_;
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

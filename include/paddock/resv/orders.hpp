@@ -6,7 +6,9 @@
 
 #include <atomic>
 
-namespace paddock::detail {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::detail {
 
 /// resv/ww_mutex.hpp
 struct lock_orders {
@@ -38,4 +40,4 @@ struct list_orders {
   static constexpr auto own = std::memory_order_relaxed;      // order: none: read by the lock's owner, who wrote it
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

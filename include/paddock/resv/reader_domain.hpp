@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <new>
 
-namespace paddock::detail {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::detail {
 
 /// What one thread says to one domain. Never freed; a thread that ends leaves it to another one.
 template <class Traits>
@@ -116,4 +118,4 @@ class reader_domain {
   typename Traits::template atomic<record*> records_{nullptr};
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/fence/array.hpp>
@@ -26,7 +27,7 @@
 #include <paddock/resv/usage.hpp>
 #include <paddock/resv/ww_mutex.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 class reservation;
 
@@ -119,20 +120,22 @@ class reservation {
   /// Takes the lock. Requires: the thread has no other reservation locked; for more there are acquire_context and
   /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread has it.
   /// Kernel: dma_resv_lock without a context.
-  [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {}) noexcept {
-    return lock(nullptr, until, stop);
+  [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {},
+                                       place at = place::here()) noexcept {
+    return lock(nullptr, until, stop, at);
   }
   /// Takes one of several locks. A context that holds none waits as long as it must.
   /// Errors: deadlock: it might never come: let go of all that the context holds, lock this one first, and then the
   /// others again (lock_set does that); already_locked, by this context; timed_out, canceled. Kernel: dma_resv_lock,
   /// dma_resv_lock_interruptible, dma_resv_lock_slow.
   [[nodiscard]] result<resv_lock> lock(acquire_context& context, deadline until = deadline::never(),
-                                       const std::stop_token& stop = {}) noexcept {
-    return lock(&context, until, stop);
+                                       const std::stop_token& stop = {}, place at = place::here()) noexcept {
+    return lock(&context, until, stop, at);
   }
   /// Takes the lock if it is free. Errors: busy. Kernel: dma_resv_trylock.
-  [[nodiscard]] result<resv_lock> try_lock() noexcept {
+  [[nodiscard]] result<resv_lock> try_lock(place at = place::here()) noexcept {
     PADDOCK_TRY_VOID(judge(mutex_.try_lock(nullptr)));
+    detail::note_locked_at_once(this, at);
     return resv_lock(*this, nullptr);
   }
   /// A snapshot.
@@ -144,7 +147,8 @@ class reservation {
   /// Room for so many fences more, until the lock is left: each add() takes one. May drop fences that are done.
   /// Errors: wrong_lock; invalid_argument for 0; out_of_memory, and then nothing has changed.
   /// Kernel: dma_resv_reserve_fences, whose room does not add up.
-  [[nodiscard]] result<void> reserve(const resv_lock& proof, std::uint32_t fences) noexcept {
+  [[nodiscard]] result<void> reserve(const resv_lock& proof, std::uint32_t fences, place at = place::here()) noexcept {
+    might_alloc(at);
     PADDOCK_TRY_VOID(check(proof, "reservation::reserve"));
     if (fences == 0) {
       return fail(errc::invalid_argument, "reservation::reserve");
@@ -192,8 +196,9 @@ class reservation {
   /// Each fence of that context becomes this one: the job that they stood for cannot touch the buffer any more once
   /// this one is done. Errors: wrong_lock; invalid_argument as add(); out_of_memory, and then nothing has changed.
   /// Kernel: dma_resv_replace_fences.
-  [[nodiscard]] result<void> replace(const resv_lock& proof, std::uint64_t context, const fence_ptr& by,
-                                     usage as) noexcept {
+  [[nodiscard]] result<void> replace(const resv_lock& proof, std::uint64_t context, const fence_ptr& by, usage as,
+                                     place at = place::here()) noexcept {
+    might_alloc(at);
     PADDOCK_TRY_VOID(check(proof, "reservation::replace"));
     if (!by || by->is_container()) {
       return fail(errc::invalid_argument, "reservation::replace: no fence, or a container");
@@ -206,7 +211,8 @@ class reservation {
 
   /// The pending fences of the other one in place of its own. The other one need not be locked.
   /// Errors: wrong_lock; out_of_memory, and then nothing has changed. Kernel: dma_resv_copy_fences.
-  [[nodiscard]] result<void> copy(const resv_lock& proof, const reservation& from) noexcept {
+  [[nodiscard]] result<void> copy(const resv_lock& proof, const reservation& from, place at = place::here()) noexcept {
+    might_alloc(at);
     PADDOCK_TRY_VOID(check(proof, "reservation::copy"));
     if (!fences_.copy(from.fences_)) {
       return fail(errc::out_of_memory, "reservation::copy");
@@ -248,7 +254,8 @@ class reservation {
   }
 
   /// References to the pending fences up to that usage. Errors: out_of_memory. Kernel: dma_resv_get_fences.
-  [[nodiscard]] result<fence_snapshot> snapshot(usage upto) const noexcept {
+  [[nodiscard]] result<fence_snapshot> snapshot(usage upto, place at = place::here()) const noexcept {
+    might_alloc(at);
     for (std::size_t room = fence_snapshot::room_inside;;) {
       fence_snapshot taken;
       if (!taken.make_room(room)) {
@@ -268,22 +275,26 @@ class reservation {
   }
   /// One fence for all that is pending up to that usage: a complete one when nothing is. It may be an array, and is not
   /// for another reservation. Errors: out_of_memory. Kernel: dma_resv_get_singleton.
-  [[nodiscard]] result<fence_ptr> singleton(usage upto) const noexcept {
-    PADDOCK_TRY(const fence_snapshot taken, snapshot(upto));
-    return merge(taken.fences());
+  [[nodiscard]] result<fence_ptr> singleton(usage upto, place at = place::here()) const noexcept {
+    PADDOCK_TRY(const fence_snapshot taken, snapshot(upto, at));
+    return merge(taken.fences(), at);
   }
   /// What a new access has to wait for, as one fence. To be taken under the lock and followed by commit(), or another
   /// job comes between. Errors: out_of_memory.
-  [[nodiscard]] result<fence_ptr> dependencies(access how) const noexcept { return singleton(usage_for(how)); }
+  [[nodiscard]] result<fence_ptr> dependencies(access how, place at = place::here()) const noexcept {
+    return singleton(usage_for(how), at);
+  }
 
   /// Waits until everything up to that usage is done, or the deadline passes. Fences that are added meanwhile may be
   /// waited for or not. Returns and errors: as wait(fence&). Kernel: dma_resv_wait_timeout.
   template <wait_policy Policy = hybrid_wait>
-  [[nodiscard]] result<wait_status> wait(usage upto, deadline until, Policy policy = {}) const noexcept {
+  [[nodiscard]] result<wait_status> wait(usage upto, deadline until, Policy policy = {},
+                                         place at = place::here()) const noexcept {
+    detail::note_wait(until, at);
     wait_status worst = wait_status::signaled;
-    list::position at;
-    for (fence_ptr f = next(at, upto); f; f = next(at, upto)) {
-      PADDOCK_TRY(const wait_status ended, paddock::wait(*f, until, policy));
+    list::position where;
+    for (fence_ptr f = next(where, upto); f; f = next(where, upto)) {
+      PADDOCK_TRY(const wait_status ended, paddock::wait(*f, until, policy, at));
       if (ended == wait_status::timed_out) {
         return ended;
       }
@@ -331,15 +342,23 @@ class reservation {
     }
     return fail(errc::unexpected, "reservation::lock");
   }
-  [[nodiscard]] result<resv_lock> lock(acquire_context* context, deadline until, const std::stop_token& stop) noexcept {
-    detail::ww_context* const inner = context != nullptr ? &context->inner_ : nullptr;
-    if (!stop.stop_possible()) {
-      PADDOCK_TRY_VOID(judge(mutex_.lock(inner, until, []() noexcept { return false; })));
-    } else {
-      const std::stop_callback look_again(stop, [this]() noexcept { mutex_.interrupt(); });
-      PADDOCK_TRY_VOID(judge(mutex_.lock(inner, until, [&]() noexcept { return stop.stop_requested(); })));
+  [[nodiscard]] result<resv_lock> lock(acquire_context* context, deadline until, const std::stop_token& stop,
+                                       place at) noexcept {
+    detail::note_locking(this, context, at);
+    const result<void> ended = judge(lock(context != nullptr ? &context->inner_ : nullptr, until, stop));
+    if (!ended) {
+      detail::note_unlocked(this);
+      return tl::make_unexpected(ended.error());
     }
     return resv_lock(*this, context);
+  }
+  [[nodiscard]] detail::lock_outcome lock(detail::ww_context* context, deadline until,
+                                          const std::stop_token& stop) noexcept {
+    if (!stop.stop_possible()) {
+      return mutex_.lock(context, until, []() noexcept { return false; });
+    }
+    const std::stop_callback look_again(stop, [this]() noexcept { mutex_.interrupt(); });
+    return mutex_.lock(context, until, [&]() noexcept { return stop.stop_requested(); });
   }
 
   template <class Visit>
@@ -360,10 +379,11 @@ inline void resv_lock::unlock() noexcept {
   if (reservation* const held = std::exchange(held_, nullptr); held != nullptr) {
     acquire_context* const context = std::exchange(context_, nullptr);
     held->fences_.forget_reserved();
+    detail::note_unlocked(held);
     held->mutex_.unlock(context != nullptr ? &context->inner_ : nullptr);
   }
 }
 
 inline resv_guard::resv_guard(const reservation& r) noexcept : inside_(r.fences_.readers()) {}
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -12,7 +12,7 @@
 
 #include <paddock/fence/fence.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// A range of fence_ptr. Up to eight need no allocation. Thread-safety: as a container.
 class fence_snapshot {
@@ -60,4 +60,4 @@ class fence_snapshot {
   std::size_t count_{0};
 };
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

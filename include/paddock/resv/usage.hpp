@@ -7,7 +7,7 @@
 
 #include <paddock/base/ids.hpp>
 
-namespace paddock {
+namespace PADDOCK_NAMESPACE {
 
 /// From the strongest to the weakest. A query for one of them is about that one and all that stand before it.
 enum class usage : std::uint8_t {
@@ -35,4 +35,4 @@ enum class usage : std::uint8_t {
   return "unknown";
 }
 
-}  // namespace paddock
+}  // namespace PADDOCK_NAMESPACE

@@ -12,7 +12,7 @@
 #include <paddock/detail/futex.hpp>
 #include <paddock/detail/tsc.hpp>
 
-namespace paddock::detail {
+namespace PADDOCK_NAMESPACE::detail {
 
 /// How an attempt to lock ended.
 enum class lock_outcome : std::uint8_t {
@@ -196,4 +196,4 @@ class ww_mutex {
   typename Traits::template atomic<std::uint64_t> turn_{0};
 };
 
-}  // namespace paddock::detail
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -13,7 +13,7 @@
 #include <paddock/vfio/bar_slice.hpp>
 #include <paddock/vfio/device_state.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Made by device::map_bar(). Holds the window: an mmio_span of it is valid while a bar or a slice lives. After the
 /// device is gone the window reads as ones (a large one as zeroes beyond its first GiB) and takes writes without
@@ -68,4 +68,4 @@ class bar {
   std::shared_ptr<detail::bar_window> window_;
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

@@ -20,7 +20,7 @@
 #include <paddock/kernel/probe_answer.hpp>
 #include <paddock/vfio/device.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Does this kernel export BARs of this device as dma-bufs? Asked at run time, whatever the headers said.
 /// Kernel: VFIO_DEVICE_FEATURE_PROBE of VFIO_DEVICE_FEATURE_DMA_BUF, Linux 6.19 and later.
@@ -79,4 +79,4 @@ namespace paddock::vfio {
   return export_bar(exporter, slice.bar(), slice.offset(), slice.length());
 }
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

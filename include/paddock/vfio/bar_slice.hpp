@@ -13,7 +13,7 @@
 #include <paddock/vfio/bar_window.hpp>
 #include <paddock/vfio/revocation.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Which bytes of which BAR, mapped for which direction: what makes two mappings one.
 struct bar_slice_key {
@@ -54,4 +54,4 @@ class bar_slice {
   std::shared_ptr<revocation_list> listeners_;
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

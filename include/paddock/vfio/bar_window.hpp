@@ -20,7 +20,7 @@
 #include <paddock/detail/syscall.hpp>
 #include <paddock/vfio/region.hpp>
 
-namespace paddock::vfio::detail {
+namespace PADDOCK_NAMESPACE::vfio::detail {
 
 /// Not thread-safe by itself: the device's revocation list is locked around poison() and restore().
 class bar_window {
@@ -125,4 +125,4 @@ class bar_window {
   bool live_{false};
 };
 
-}  // namespace paddock::vfio::detail
+}  // namespace PADDOCK_NAMESPACE::vfio::detail

@@ -16,7 +16,7 @@
 #include <paddock/detail/syscall.hpp>
 #include <paddock/vfio/ioas.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Pinned, zeroed, contiguous in the address space of the devices; coherent, because VFIO demands that of the IOMMU.
 /// A forked child does not get it, so that copy-on-write cannot part CPU and device. Move-only.
@@ -83,4 +83,4 @@ class [[nodiscard]] coherent_buffer {
   dma_mapping mapping_;
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

@@ -16,7 +16,7 @@
 #include <paddock/vfio/region.hpp>
 #include <paddock/vfio/revocation.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Standard offsets and bits, as PCI names them. Kernel: include/uapi/linux/pci_regs.h.
 namespace pci_regs {
@@ -171,4 +171,4 @@ template <class Integer>
 
 }  // namespace detail
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

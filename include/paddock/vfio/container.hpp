@@ -25,7 +25,7 @@
 #include <paddock/vfio/ioas.hpp>
 #include <paddock/vfio/region.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 namespace detail {
 
@@ -252,4 +252,4 @@ class container : public ioas {
   [[nodiscard]] detail::type1_space& type1() noexcept { return static_cast<detail::type1_space&>(*space()); }
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

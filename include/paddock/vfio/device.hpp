@@ -30,7 +30,7 @@
 #include <paddock/vfio/region.hpp>
 #include <paddock/vfio/revocation.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Movable; closes the device when destroyed. Mappings of its BARs in any address space of this process are revoked
 /// before the storage goes away, whoever asked for it.
@@ -334,4 +334,4 @@ inline result<void> device::hot_reset() {
   return {};
 }
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

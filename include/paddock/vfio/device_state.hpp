@@ -24,7 +24,7 @@
 #include <paddock/vfio/region.hpp>
 #include <paddock/vfio/revocation.hpp>
 
-namespace paddock::vfio::detail {
+namespace PADDOCK_NAMESPACE::vfio::detail {
 
 /// The eventfds of one enabled interrupt kind.
 using irq_events = std::vector<unique_fd>;
@@ -170,4 +170,4 @@ class device_state {
   unique_fd fd_;
 };
 
-}  // namespace paddock::vfio::detail
+}  // namespace PADDOCK_NAMESPACE::vfio::detail

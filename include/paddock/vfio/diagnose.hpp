@@ -18,7 +18,7 @@
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/group.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// The driver that a PCI function is bound to; empty when none. Kernel: the `driver` link in sysfs.
 [[nodiscard]] inline std::string driver_of(const pci::address& device, const std::filesystem::path& sysfs = "/sys") {
@@ -154,4 +154,4 @@ struct group_member {
       bytes, limit.rlim_cur / 1024, (bytes + 1023) / 1024, why);
 }
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

@@ -18,7 +18,7 @@
 #include <paddock/detail/syscall.hpp>
 #include <paddock/pci/address.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// The number of a device's IOMMU group.
 /// Errors: not_found (no such PCI device), unsupported_by_platform (it has no group: no IOMMU, or it is switched off).
@@ -77,4 +77,4 @@ class group {
   unique_fd fd_;
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

@@ -25,7 +25,7 @@
 #include <paddock/vfio/iova_allocator.hpp>
 #include <paddock/vfio/revocation.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// How a range is mapped. The default suits most: both directions, anywhere.
 struct map_options {
@@ -322,4 +322,4 @@ inline std::size_t ioas::mapping_count() const {
   return space_->ranges.size();
 }
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

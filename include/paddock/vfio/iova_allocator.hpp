@@ -12,7 +12,7 @@
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Addresses, both ends included, as the kernel reports them.
 struct iova_range {
@@ -90,4 +90,4 @@ class iova_allocator {
   interval_set used_;
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

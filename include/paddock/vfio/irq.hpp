@@ -21,7 +21,7 @@
 #include <paddock/detail/syscall.hpp>
 #include <paddock/vfio/device_state.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// The interrupts of a PCI device, as VFIO indexes them.
 enum class irq_kind : std::uint32_t {
@@ -202,4 +202,4 @@ class [[nodiscard]] irq {
   std::shared_ptr<detail::irq_events> events_;
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

@@ -14,7 +14,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// A part of a region that the CPU can map; page-aligned.
 struct mappable_area {
@@ -150,4 +150,4 @@ template <class Visit>
   return parsed;
 }
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

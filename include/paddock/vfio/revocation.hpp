@@ -13,7 +13,7 @@
 
 #include <paddock/base/result.hpp>
 
-namespace paddock::vfio {
+namespace PADDOCK_NAMESPACE::vfio {
 
 /// Why the storage goes away.
 enum class revoke_reason : std::uint8_t {
@@ -131,4 +131,4 @@ class revocation_list {
   bool closed_{false};
 };
 
-}  // namespace paddock::vfio
+}  // namespace PADDOCK_NAMESPACE::vfio

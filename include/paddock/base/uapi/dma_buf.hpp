@@ -7,7 +7,7 @@
 
 #include <paddock/base/uapi/ioctl_number.hpp>
 
-namespace paddock::uapi {
+namespace PADDOCK_NAMESPACE::uapi {
 
 /// fstatfs().f_type of every dma-buf.
 inline constexpr long dma_buf_magic = 0x444d4142;
@@ -33,4 +33,4 @@ inline constexpr unsigned long dma_buf_set_name_b = iow<std::uint64_t>('b', 1);
 inline constexpr unsigned long dma_buf_ioctl_export_sync_file = iowr<dma_buf_sync_file>('b', 2);
 inline constexpr unsigned long dma_buf_ioctl_import_sync_file = iow<dma_buf_sync_file>('b', 3);
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

@@ -7,7 +7,7 @@
 
 #include <paddock/base/uapi/ioctl_number.hpp>
 
-namespace paddock::uapi {
+namespace PADDOCK_NAMESPACE::uapi {
 
 struct dma_heap_allocation {
   std::uint64_t len{0};
@@ -18,4 +18,4 @@ struct dma_heap_allocation {
 
 inline constexpr unsigned long dma_heap_ioctl_alloc = iowr<dma_heap_allocation>('H', 0);
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

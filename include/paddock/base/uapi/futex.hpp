@@ -3,7 +3,9 @@
 /// The operations of futex(2) that waits use. Kernel: include/uapi/linux/futex.h.
 #pragma once
 
-namespace paddock::uapi {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::uapi {
 
 inline constexpr int futex_private = 128;
 inline constexpr int futex_wake_private = 1 | futex_private;
@@ -11,4 +13,4 @@ inline constexpr int futex_wake_private = 1 | futex_private;
 inline constexpr int futex_wait_bitset_private = 9 | futex_private;
 inline constexpr unsigned futex_match_any = 0xffffffffU;
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

@@ -6,7 +6,9 @@
 
 #include <cstddef>
 
-namespace paddock::uapi {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::uapi {
 
 constexpr unsigned long ioctl_number(unsigned long direction, char type, unsigned long number,
                                      std::size_t size) noexcept {
@@ -28,4 +30,4 @@ constexpr unsigned long iowr(char type, unsigned long number) noexcept {
   return ioctl_number(3, type, number, sizeof(Argument));
 }
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

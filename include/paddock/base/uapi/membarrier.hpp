@@ -3,9 +3,11 @@
 /// membarrier(2). Kernel: include/uapi/linux/membarrier.h.
 #pragma once
 
-namespace paddock::uapi {
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::uapi {
 
 inline constexpr int membarrier_private_expedited = 1 << 3;
 inline constexpr int membarrier_register_private_expedited = 1 << 4;
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

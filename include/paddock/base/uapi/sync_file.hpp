@@ -7,7 +7,7 @@
 
 #include <paddock/base/uapi/ioctl_number.hpp>
 
-namespace paddock::uapi {
+namespace PADDOCK_NAMESPACE::uapi {
 
 struct sync_merge_data {
   char name[32]{};
@@ -43,4 +43,4 @@ inline constexpr unsigned long sync_ioc_merge = iowr<sync_merge_data>('>', 3);
 inline constexpr unsigned long sync_ioc_file_info = iowr<sync_file_info>('>', 4);
 inline constexpr unsigned long sync_ioc_set_deadline = iow<sync_set_deadline>('>', 5);
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

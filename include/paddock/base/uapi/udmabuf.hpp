@@ -7,7 +7,7 @@
 
 #include <paddock/base/uapi/ioctl_number.hpp>
 
-namespace paddock::uapi {
+namespace PADDOCK_NAMESPACE::uapi {
 
 inline constexpr std::uint32_t udmabuf_flags_cloexec = 1;
 
@@ -34,4 +34,4 @@ struct udmabuf_create_list {
 inline constexpr unsigned long udmabuf_create_ioctl = iow<udmabuf_create>('u', 0x42);
 inline constexpr unsigned long udmabuf_create_list_ioctl = iow<udmabuf_create_list>('u', 0x43);
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

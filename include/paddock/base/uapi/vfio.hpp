@@ -8,7 +8,7 @@
 
 #include <paddock/base/uapi/ioctl_number.hpp>
 
-namespace paddock::uapi {
+namespace PADDOCK_NAMESPACE::uapi {
 
 inline constexpr int vfio_api_version = 0;
 inline constexpr unsigned long vfio_type1v2_iommu = 3;
@@ -216,4 +216,4 @@ struct vfio_device_feature_dma_buf_head {
   std::uint32_t nr_ranges{0};
 };
 
-}  // namespace paddock::uapi
+}  // namespace PADDOCK_NAMESPACE::uapi

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Behind base/checking.hpp: who holds what, in which order kinds of locks are taken, and what is wrong with it. For
+/// checked programs only, so it takes its time and its memory. One a shared object.
+#pragma once
+
+#if defined(PADDOCK_CHECKED)
+
+#include <dlfcn.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE {
+
+/// Where something was done: the last argument of what is checked, filled in by itself.
+struct place {
+  const char* file{""};
+  const char* function{""};
+  unsigned line{0};
+
+  [[nodiscard]] static constexpr place here(const char* in_file = __builtin_FILE(),
+                                            const char* in_function = __builtin_FUNCTION(),
+                                            unsigned at_line = __builtin_LINE()) noexcept {
+    return {in_file, in_function, at_line};
+  }
+};
+
+/// Which rule was broken.
+enum class rule : std::uint8_t {
+  lock_order,                ///< Two locks are taken in both orders, or two reservations without one context for both.
+  self_deadlock,             ///< A lock is taken by the thread that has it.
+  wait_while_signaling,      ///< A wait for a fence on the way to signal one.
+  lock_while_signaling,      ///< A lock on the way to signal a fence, under which somebody may wait for one.
+  allocate_while_signaling,  ///< An allocation on the way to signal a fence.
+  monitor_while_signaling,   ///< A memory monitor on the way to signal a fence, which may wait for that very fence.
+  inside_monitor,            ///< A lock or an allocation inside a memory monitor, which that may need itself.
+  unbalanced_section,        ///< Left by another thread, in another order, twice, or never.
+  abandoned_fence,           ///< Its last reference was dropped while it was pending.
+};
+
+/// What was found. The places are where it happened, and where what it conflicts with did.
+struct violation {
+  rule broken;
+  const char* text;  ///< One sentence that names both; as long as the handler runs.
+  place first;
+  place second;
+};
+
+/// Called in the thread that broke the rule, without any lock. It must not throw.
+using violation_handler = void (*)(const violation&) noexcept;
+
+/// The default: a few lines on stderr.
+inline void print_violation(const violation& v) noexcept {
+  std::fprintf(stderr, "paddock: %s\n  here:    %s:%u in %s\n  against: %s:%u in %s\n", v.text, v.first.file,
+               v.first.line, v.first.function, v.second.file, v.second.line, v.second.function);
+}
+
+namespace detail {
+
+/// Kinds of locks. What is not a lock stands for one: waiting for a fence takes it, being on the way to signal one has
+/// it.
+enum class lock_kind : std::uint32_t { reservation = 0, allocation = 1, monitor = 2, fence = 3, first_of_users = 4 };
+
+class checker {
+ public:
+  static violation_handler set_handler(violation_handler handler) noexcept {
+    return state().handler.exchange(handler != nullptr ? handler : &print_violation);
+  }
+
+  /// The thread is about to take a lock, and then has it. `context` tells apart who may have several of a kind.
+  static void acquire(lock_kind kind, const void* object, const void* context, place at) {
+    judge(kind, object, context, at);
+    acquired(kind, object, context, at);
+  }
+  /// As acquire() for a lock that was there to be had: nobody waited, so no order is learned.
+  static void acquired(lock_kind kind, const void* object, const void* context, place at) {
+    auto alive = std::make_shared<std::atomic<bool>>(true);
+    if (kind == lock_kind::reservation) {
+      shared& s = state();
+      const std::lock_guard guard(s.mutex);
+      s.reservations[object] = alive;
+    }
+    stack().held.push_back({kind, object, context, at, std::move(alive)});
+  }
+  /// Takes and leaves it at once.
+  static void touch(lock_kind kind, place at) { judge(kind, nullptr, nullptr, at); }
+
+  static void release(lock_kind kind, const void* object) {
+    std::vector<entry>& held = stack().held;
+    for (std::size_t i = held.size(); i-- > 0;) {
+      if (held[i].kind == kind && held[i].object == object) {
+        const bool is_section = kind == lock_kind::fence || kind == lock_kind::monitor;
+        if (is_section && i + 1 != held.size() &&
+            (held.back().kind == lock_kind::fence || held.back().kind == lock_kind::monitor)) {
+          report(rule::unbalanced_section, "a section is left before one that was entered after it", held[i].at,
+                 held.back().at);
+        }
+        held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));
+        return;
+      }
+    }
+    if (kind != lock_kind::reservation) {
+      report(rule::unbalanced_section, "a section is left by a thread that is not in it", {}, {});
+      return;
+    }
+    // Its proof was handed to this thread by the one that locked it, which has it no more.
+    shared& s = state();
+    const std::lock_guard guard(s.mutex);
+    if (const auto found = s.reservations.find(object); found != s.reservations.end()) {
+      *found->second = false;
+      s.reservations.erase(found);
+    }
+  }
+
+  /// A kind of the program's own, by the text of its name.
+  [[nodiscard]] static lock_kind kind_of(const char* name) {
+    shared& s = state();
+    const std::lock_guard guard(s.mutex);
+    for (std::size_t i = 0; i < s.names.size(); ++i) {
+      if (s.names[i] == name) {
+        return static_cast<lock_kind>(i);
+      }
+    }
+    s.names.emplace_back(name);
+    return static_cast<lock_kind>(s.names.size() - 1);
+  }
+
+  static void fence_made(const void* fence, place at) {
+    shared& s = state();
+    const std::lock_guard guard(s.mutex);
+    s.fences[fence] = at;
+  }
+  static void fence_gone(const void* fence) {
+    shared& s = state();
+    const std::lock_guard guard(s.mutex);
+    s.fences.erase(fence);
+  }
+  /// `caller`: an address in the code that dropped it.
+  static void fence_abandoned(const void* fence, const char* name, std::uint64_t context, std::uint64_t seqno,
+                              const void* caller) {
+    place made;
+    {
+      shared& s = state();
+      const std::lock_guard guard(s.mutex);
+      if (const auto found = s.fences.find(fence); found != s.fences.end()) {
+        made = found->second;
+      }
+    }
+    Dl_info where{};
+    place dropped;
+    if (::dladdr(caller, &where) != 0) {
+      dropped.file = where.dli_fname != nullptr ? where.dli_fname : "";
+      dropped.function = where.dli_sname != nullptr ? where.dli_sname : "a function without a symbol";
+    }
+    const std::string text =
+        fmt::format("the last reference of the pending fence {} {:x}:{} is dropped", name, context, seqno);
+    report(rule::abandoned_fence, text.c_str(), dropped, made);
+  }
+
+ private:
+  struct entry {
+    lock_kind kind;
+    const void* object;
+    const void* context;
+    place at;
+    std::shared_ptr<std::atomic<bool>> alive;
+  };
+  /// What the thread has. One that ends in a section has forgotten to leave it.
+  struct held_stack {
+    held_stack() = default;
+    held_stack(const held_stack&) = delete;
+    held_stack& operator=(const held_stack&) = delete;
+    ~held_stack() {
+      for (const entry& each : held) {
+        if (each.kind == lock_kind::fence || each.kind == lock_kind::monitor) {
+          report(rule::unbalanced_section, "a thread ends in a section that it never left", each.at, each.at);
+        }
+      }
+    }
+    std::vector<entry> held;
+  };
+  /// That one kind was taken under another: where that was held, and where this was taken.
+  struct edge {
+    place held;
+    place taken;
+  };
+  struct shared {
+    shared() {
+      names = {"a reservation", "memory", "a memory monitor", "a fence"};
+      // What may happen anywhere at any time, whether or not this run shows it.
+      static constexpr place allocation{"(always)", "memory is allocated under a reservation's lock", 0};
+      static constexpr place reclaim{"(always)", "an allocation takes memory from users of monitors", 0};
+      static constexpr place notify{"(always)", "a memory monitor waits for fences", 0};
+      edges[{lock_kind::reservation, lock_kind::allocation}] = {allocation, allocation};
+      edges[{lock_kind::allocation, lock_kind::monitor}] = {reclaim, reclaim};
+      edges[{lock_kind::monitor, lock_kind::fence}] = {notify, notify};
+    }
+    std::atomic<violation_handler> handler{&print_violation};
+    std::mutex mutex;
+    std::vector<std::string> names;
+    std::map<std::pair<lock_kind, lock_kind>, edge> edges;
+    std::unordered_map<const void*, place> fences;
+    std::unordered_map<const void*, std::shared_ptr<std::atomic<bool>>> reservations;
+  };
+
+  [[nodiscard]] static shared& state() {
+    static auto* const made = new shared;  // Never freed: threads and statics end after it would be.
+    return *made;
+  }
+  [[nodiscard]] static held_stack& stack() {
+    static thread_local held_stack own;
+    return own;
+  }
+
+  static void report(rule broken, const char* text, place first, place second) {
+    state().handler.load()(violation{broken, text, first, second});
+  }
+
+  /// The first step of a way from one kind to another along what was taken under what; null: there is none.
+  [[nodiscard]] static const edge* way(const shared& s, lock_kind from, lock_kind to) {
+    std::vector<std::pair<lock_kind, const edge*>> reached{{from, nullptr}};
+    for (std::size_t i = 0; i < reached.size(); ++i) {
+      for (const auto& [kinds, how] : s.edges) {
+        if (kinds.first != reached[i].first) {
+          continue;
+        }
+        const edge* const first = reached[i].second != nullptr ? reached[i].second : &how;
+        if (kinds.second == to) {
+          return first;
+        }
+        bool known = false;
+        for (const auto& each : reached) {
+          known = known || each.first == kinds.second;
+        }
+        if (!known) {
+          reached.emplace_back(kinds.second, first);
+        }
+      }
+    }
+    return nullptr;
+  }
+
+  [[nodiscard]] static rule rule_for(lock_kind held, lock_kind taken) {
+    if (held == lock_kind::fence) {
+      switch (taken) {
+        case lock_kind::fence: return rule::wait_while_signaling;
+        case lock_kind::allocation: return rule::allocate_while_signaling;
+        case lock_kind::monitor: return rule::monitor_while_signaling;
+        default: return rule::lock_while_signaling;
+      }
+    }
+    return held == lock_kind::monitor ? rule::inside_monitor : rule::lock_order;
+  }
+
+  static void judge(lock_kind kind, const void* object, const void* context, place at) {
+    std::erase_if(stack().held, [](const entry& each) { return !*each.alive; });
+    const std::vector<entry> held = stack().held;  // The handler may take locks of its own.
+    for (const entry& each : held) {
+      if (each.kind == kind && object != nullptr && each.object == object) {
+        if (context != nullptr && each.context == context) {
+          continue;  // That is answered with an error.
+        }
+        report(rule::self_deadlock, "a lock is taken by the thread that has it", at, each.at);
+        continue;
+      }
+      if (each.kind == lock_kind::reservation && kind == lock_kind::reservation) {
+        if (context == nullptr || each.context != context) {
+          report(rule::lock_order, "a second reservation is locked without the context of the first one", at, each.at);
+        }
+        continue;
+      }
+      shared& s = state();
+      std::unique_lock guard(s.mutex);
+      const edge* const back = each.kind == kind ? nullptr : way(s, kind, each.kind);
+      if (back == nullptr && each.kind != kind) {
+        s.edges.try_emplace({each.kind, kind}, edge{each.at, at});
+        continue;
+      }
+      const std::string text = fmt::format(
+          "{} is {} while {}, which may need the other way round", s.names[static_cast<std::size_t>(kind)],
+          kind == lock_kind::fence ? "waited for" : "taken",
+          each.kind == lock_kind::fence ? std::string("a fence is about to be signaled")
+                                        : fmt::format("{} is held", s.names[static_cast<std::size_t>(each.kind)]));
+      // What is so always has no place of its own: the one that counts is where the other thing was entered.
+      const place against = back != nullptr && back->taken.line != 0 ? back->taken : each.at;
+      guard.unlock();
+      report(rule_for(each.kind, kind), text.c_str(), at, against);
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Replaces the handler; nullptr restores the default. Returns the previous one. Thread-safety: any thread, any time.
+inline violation_handler set_violation_handler(violation_handler handler) noexcept {
+  return detail::checker::set_handler(handler);
+}
+
+}  // namespace PADDOCK_NAMESPACE
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// One page that all shared objects of a process find, however hidden their symbols are.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include <paddock/base/fd.hpp>
+#include <paddock/version.hpp>
+
+namespace PADDOCK_NAMESPACE::detail {
+
+/// A private mapping of a file in memory, which the kernel lists by its name: who comes first makes it, all others find
+/// it in /proc/self/maps. A child has a copy. T is made once and never destroyed; its name must change with its layout.
+/// Returns null where there is no /proc, or no memory.
+template <class T>
+[[nodiscard]] T* process_page(const char* name) noexcept {
+  static_assert(sizeof(T) <= 4096);
+  // The directory of this process alone: its lock keeps out whoever looks at the same time.
+  const unique_fd own = unique_fd::adopt(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!own.valid() || ::flock(own.get(), LOCK_EX) != 0) {
+    return nullptr;
+  }
+  std::FILE* const maps = std::fopen("/proc/self/maps", "re");
+  if (maps == nullptr) {
+    return nullptr;
+  }
+  char line[512];
+  void* found = nullptr;
+  while (found == nullptr && std::fgets(line, sizeof line, maps) != nullptr) {
+    const char* const file = std::strstr(line, "/memfd:");
+    const std::size_t length = std::strlen(name);
+    std::uintptr_t address = 0;
+    if (file != nullptr && std::strncmp(file + 7, name, length) == 0 && file[7 + length] == ' ' &&
+        std::sscanf(line, "%" SCNxPTR, &address) == 1) {
+      found = reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr): the kernel says it as text.
+    }
+  }
+  std::fclose(maps);
+  if (found != nullptr) {
+    return std::launder(static_cast<T*>(found));
+  }
+  const unique_fd memory = unique_fd::adopt(::memfd_create(name, MFD_CLOEXEC));
+  if (!memory.valid() || ::ftruncate(memory.get(), 4096) != 0) {
+    return nullptr;
+  }
+  void* const page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory.get(), 0);
+  return page != MAP_FAILED ? new (page) T : nullptr;
+}
+
+}  // namespace PADDOCK_NAMESPACE::detail

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: BSL-1.0
+# Two parts of one program link when both are checked or neither is, and otherwise do not, for want of a symbol.
+file(MAKE_DIRECTORY "${BINARY}")
+foreach(part IN ITEMS driver program)
+  foreach(mode IN ITEMS checked unchecked)
+    set(definition "")
+    if(mode STREQUAL "checked")
+      set(definition -DPADDOCK_CHECKED)
+    endif()
+    execute_process(COMMAND "${COMPILER}" -std=c++20 ${definition} "-I${INCLUDE}" -c "${SOURCES}/${part}.cpp" -o "${BINARY}/${part}-${mode}.o"
+                    COMMAND_ERROR_IS_FATAL ANY)
+  endforeach()
+endforeach()
+foreach(driver IN ITEMS checked unchecked)
+  foreach(program IN ITEMS checked unchecked)
+    execute_process(COMMAND "${COMPILER}" "${BINARY}/driver-${driver}.o" "${BINARY}/program-${program}.o" -o "${BINARY}/${driver}-${program}" -lfmt -ldl -pthread
+                    RESULT_VARIABLE status ERROR_VARIABLE errors)
+    if(driver STREQUAL program)
+      if(NOT status EQUAL 0)
+        message(FATAL_ERROR "two ${driver} parts do not link:\n${errors}")
+      endif()
+      execute_process(COMMAND "${BINARY}/${driver}-${program}" COMMAND_ERROR_IS_FATAL ANY)
+    elseif(status EQUAL 0 OR NOT errors MATCHES "undefined reference to .complete")
+      message(FATAL_ERROR "a ${driver} driver and a ${program} program link, or not for the reason expected:\n${errors}")
+    endif()
+  endforeach()
+endforeach()

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSL-1.0
+// Each rule, broken once: what is found names the place where it happened and the one that it conflicts with.
+#include <paddock/base/checking.hpp>
+
+#include <optional>
+#include <thread>
+
+#include <paddock/fence/context.hpp>
+#include <paddock/fence/merge.hpp>
+#include <paddock/fence/wait.hpp>
+#include <paddock/resv/lock_set.hpp>
+#include <paddock/resv/reservation.hpp>
+
+#include "fences.hpp"
+#include "violations.hpp"
+
+using namespace paddock;
+using namespace paddock::test;
+
+static_assert(is_checked);
+
+TEST_CASE("a wait on the way to signal a fence") {
+  const violations found;
+  const fence_ptr f = make_fence();
+  f->signal();
+  const signaling_section signaling;
+  const unsigned section = __LINE__ - 1;
+  // Also one that would not have had to wait, this time.
+  CHECK(wait(*f, long_enough()) == wait_status::signaled);
+  found.check_one(rule::wait_while_signaling, __LINE__ - 1, section);
+  // Who only looks does not wait.
+  CHECK(wait(*f, deadline::now()) == wait_status::signaled);
+  CHECK(found.take().empty());
+}
+
+TEST_CASE("a wait inside a callback") {
+  const violations found;
+  const fence_ptr f = make_fence();
+  const fence_ptr other = make_fence();
+  other->signal();
+  struct waiting : fence_callback {
+    explicit waiting(fence& o) : fence_callback(&run), other(o) {}
+    static void run(fence_callback& node, const fence_outcome&) noexcept {
+      static_cast<void>(wait(static_cast<waiting&>(node).other, deadline::never()));
+    }
+    fence& other;
+  } callback(*other);
+  const unsigned inside = __LINE__ - 4;
+  f->add_callback(callback);
+  f->signal();
+  found.check_one(rule::wait_while_signaling, inside, __LINE__ - 1);
+}
+
+TEST_CASE("an allocation on the way to signal a fence") {
+  const violations found;
+  fence_context queue("queue", std::chrono::seconds(1));
+  reservation r;
+  const auto lock = r.lock();
+  const signaling_section signaling;
+  const unsigned section = __LINE__ - 1;
+  might_alloc();
+  found.check_one(rule::allocate_while_signaling, __LINE__ - 1, section);
+  const auto made = queue.create();
+  found.check_one(rule::allocate_while_signaling, __LINE__ - 1, section);
+  CHECK(r.reserve(*lock, 1));
+  found.check_one(rule::allocate_while_signaling, __LINE__ - 1, section);
+  // What was reserved is there: adding is what signaling paths may do.
+  CHECK(r.add(*lock, *made, usage::read));
+  CHECK(found.take().empty());
+  (*made)->signal();
+}
+
+TEST_CASE("a reservation locked on the way to signal a fence") {
+  const violations found;
+  reservation r;
+  const signaling_section signaling;
+  const unsigned section = __LINE__ - 1;
+  CHECK(r.lock());
+  found.check_one(rule::lock_while_signaling, __LINE__ - 1, section);
+  // It does not wait.
+  CHECK(r.try_lock());
+  CHECK(found.take().empty());
+}
+
+TEST_CASE("a lock of the program's own, under which somebody waits, on the way to signal a fence") {
+  const violations found;
+  const fence_ptr f = make_fence();
+  f->signal();
+  const int ring = 0;
+  unsigned waited = 0;
+  {
+    const checked_lock_section under("ring", &ring);
+    CHECK(wait(*f, long_enough()) == wait_status::signaled);
+    waited = __LINE__ - 1;
+    CHECK(found.take().empty());
+  }
+  const signaling_section signaling;
+  const checked_lock_section under("ring", &ring);
+  found.check_one(rule::lock_while_signaling, __LINE__ - 1, waited);
+}
+
+TEST_CASE("the same, learned in the other order") {
+  const violations found;
+  const fence_ptr f = make_fence();
+  f->signal();
+  const int ring = 0;
+  unsigned taken = 0;
+  {
+    const signaling_section signaling;
+    const checked_lock_section under("other ring", &ring);
+    taken = __LINE__ - 1;
+    CHECK(found.take().empty());
+  }
+  const checked_lock_section under("other ring", &ring);
+  CHECK(wait(*f, long_enough()) == wait_status::signaled);
+  found.check_one(rule::lock_order, __LINE__ - 1, taken);
+}
+
+TEST_CASE("two locks in both orders") {
+  const violations found;
+  const int a = 0;
+  const int b = 0;
+  unsigned second = 0;
+  {
+    const checked_lock_section first_lock("first kind", &a);
+    const checked_lock_section second_lock("second kind", &b);
+    second = __LINE__ - 1;
+  }
+  const checked_lock_section second_lock("second kind", &b);
+  const checked_lock_section first_lock("first kind", &a);
+  found.check_one(rule::lock_order, __LINE__ - 1, second);
+}
+
+TEST_CASE("a second reservation without a context for both") {
+  const violations found;
+  reservation first;
+  reservation second;
+  {
+    const auto one = first.lock();
+    const unsigned locked = __LINE__ - 1;
+    CHECK(second.lock());
+    found.check_one(rule::lock_order, __LINE__ - 1, locked);
+    acquire_context context;
+    CHECK(second.lock(context));
+    found.check_one(rule::lock_order, __LINE__ - 1, locked);
+  }
+  lock_set both;
+  CHECK(both.lock_all(std::array{&first, &second}, 1));
+  both.unlock_all();
+  lock_set twice(duplicates::ignored);
+  CHECK(twice.lock_all(std::array{&first, &second, &first}, 1));
+  CHECK(found.take().empty());
+}
+
+TEST_CASE("a lock that the thread has") {
+  const violations found;
+  reservation r;
+  const auto held = r.lock();
+  const unsigned locked = __LINE__ - 1;
+  CHECK(r.lock().error() == errc::deadlock);
+  found.check_one(rule::self_deadlock, __LINE__ - 1, locked);
+}
+
+TEST_CASE("a proof that was handed on is not the thread's any more") {
+  const violations found;
+  reservation r;
+  reservation other;
+  auto held = r.lock();
+  std::thread([taken = std::move(*held)]() mutable { taken.unlock(); }).join();
+  CHECK(other.lock());
+  CHECK(r.lock());
+  CHECK(found.take().empty());
+}
+
+TEST_CASE("inside a memory monitor") {
+  const violations found;
+  const fence_ptr f = make_fence();
+  f->signal();
+  reservation r;
+  const monitor_section monitor;
+  const unsigned section = __LINE__ - 1;
+  // What it is for.
+  CHECK(wait(*f, long_enough()) == wait_status::signaled);
+  CHECK(found.take().empty());
+  might_alloc();
+  found.check_one(rule::inside_monitor, __LINE__ - 1, section);
+  CHECK(r.lock());
+  found.check_one(rule::inside_monitor, __LINE__ - 1, section);
+}
+
+TEST_CASE("a section that is never left, or by another thread, or in another order") {
+  const violations found;
+  std::optional<signaling_section> section;
+  unsigned entered = 0;
+  std::thread([&] {
+    section.emplace(place::here());
+    entered = __LINE__ - 1;
+  }).join();
+  auto all = found.take();
+  REQUIRE(all.size() == 1);
+  CHECK(all[0].broken == rule::unbalanced_section);
+  CHECK(all[0].first.line == entered);
+  section.reset();
+  all = found.take();
+  REQUIRE(all.size() == 1);
+  CHECK(all[0].broken == rule::unbalanced_section);
+
+  section.emplace(place::here());
+  const unsigned outer = __LINE__ - 1;
+  std::optional<signaling_section> inner;
+  inner.emplace(place::here());
+  section.reset();
+  found.check_one(rule::unbalanced_section, outer, __LINE__ - 2);
+}
+
+TEST_CASE("a fence that is dropped while somebody is interested") {
+  const violations found;
+  fence_context queue("queue", std::chrono::seconds(1));
+  auto made = queue.create();
+  const unsigned created = __LINE__ - 1;
+  counting_callback interested;
+  (*made)->add_callback(interested);
+  made->reset();
+  CHECK(interested.seen.sys_errno == EDEADLK);
+  const auto all = found.take();
+  REQUIRE(all.size() == 1);
+  CHECK(all[0].broken == rule::abandoned_fence);
+  CHECK(all[0].second.line == created);
+  CHECK(std::string(all[0].first.file).find("checked_rules") != std::string::npos);
+  CHECK(all[0].text.find("queue") != std::string::npos);
+  // Nobody was: nothing is lost.
+  made = queue.create();
+  made->reset();
+  CHECK(found.take().empty());
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <paddock/resv/registry.hpp>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "catch.hpp"
+#include "fences.hpp"
+
+using namespace paddock;
+using namespace paddock::test;
+
+TEST_CASE("all who ask for a buffer's reservation get the same one") {
+  const reservation_ptr first = *reservation_of({1, 42});
+  const reservation_ptr second = *reservation_of({1, 42});
+  CHECK(first == second);
+  CHECK(first->buffer() == buffer_id{1, 42});
+  CHECK(*reservation_of({1, 43}) != first);
+  CHECK(*reservation_of({2, 42}) != first);
+}
+
+TEST_CASE("a reservation goes with its last reference, and its fences with it") {
+  release_count freed;
+  fence_ptr f = freed.make();
+  {
+    const reservation_ptr held = *reservation_of({1, 7});
+    const auto lock = held->lock();
+    REQUIRE(held->reserve(*lock, 1));
+    REQUIRE(held->add(*lock, f, usage::write));
+  }
+  f->signal();
+  f.reset();
+  CHECK(freed.freed == 1);
+  // The next one to ask gets a new one.
+  CHECK((*reservation_of({1, 7}))->test_signaled(usage::bookkeep));
+}
+
+TEST_CASE("buffers that meet in a bucket are told apart") {
+  std::vector<reservation_ptr> all;
+  for (std::uint64_t inode = 0; inode < 300; ++inode) {
+    all.push_back(*reservation_of({9, inode}));
+  }
+  for (std::uint64_t inode = 0; inode < 300; ++inode) {
+    CHECK(*reservation_of({9, inode}) == all[inode]);
+  }
+  for (std::size_t i = 0; i < all.size(); i += 2) {
+    all[i].reset();
+  }
+  for (std::uint64_t inode = 1; inode < 300; inode += 2) {
+    CHECK(*reservation_of({9, inode}) == all[inode]);
+  }
+}
+
+TEST_CASE("threads that import and drop one buffer share it while one of them has it", "[threads]") {
+  constexpr int rounds = 2000;
+  std::atomic<std::uint64_t> added{0};
+  const auto importer = [&] {
+    for (int i = 0; i < rounds; ++i) {
+      const reservation_ptr held = *reservation_of({3, 3});
+      const auto lock = held->lock();
+      if (lock && held->reserve(*lock, 1) && held->add(*lock, make_fence(), usage::read)) {
+        ++added;
+      }
+    }
+  };
+  std::thread other(importer);
+  importer();
+  other.join();
+  CHECK(added == 2 * rounds);
+}
+
+TEST_CASE("whoever looks for the page of this process finds the one that is there") {
+  struct page {
+    int value{0};
+  };
+  auto* const first = detail::process_page<page>("paddock-test");
+  REQUIRE(first != nullptr);
+  first->value = 5;
+  CHECK(detail::process_page<page>("paddock-test") == first);
+  CHECK(first->value == 5);
+  CHECK(detail::process_page<page>("paddock-test-2") != first);
+  CHECK(detail::process_page<page>("paddock") != first);
+}
