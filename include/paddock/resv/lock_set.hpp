@@ -29,10 +29,11 @@ enum class duplicates : std::uint8_t {
 /// that one lock, and begins anew, so that what is to be locked is named in a function that may run several times:
 ///
 ///     lock_set locks;
-///     PADDOCK_TRY_VOID(locks.lock_all([&]() -> result<void> {
+///     const auto lock_both = [&]() -> result<void> {
 ///       PADDOCK_TRY_VOID(locks.lock(source, 1));
 ///       return locks.lock(target, 1);
-///     }));
+///     };
+///     PADDOCK_TRY_VOID(locks.lock_all(lock_both));
 ///     PADDOCK_TRY_VOID(source.add(locks.held(source), job, usage::read));
 ///
 /// The destructor unlocks, the last one first. Thread-safety: one thread at a time. Up to sixteen locks allocate
