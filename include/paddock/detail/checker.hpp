@@ -55,8 +55,8 @@ enum class rule : std::uint8_t {
 
 /// What was found. The places are where it happened, and where what it conflicts with did.
 struct violation {
-  rule broken;
-  const char* text;  ///< One sentence that names both; as long as the handler runs.
+  rule broken{rule::lock_order};
+  const char* text{""};  ///< One sentence that names both; as long as the handler runs.
   place first;
   place second;
 };

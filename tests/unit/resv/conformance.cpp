@@ -23,7 +23,8 @@ void add(reservation& r, fence_ptr f, usage as) {
   const auto lock = r.lock();
   REQUIRE(lock);
   REQUIRE(r.reserve(*lock, 1));
-  REQUIRE(r.add(*lock, std::move(f), as));
+  const auto added = r.add(*lock, std::move(f), as);
+  REQUIRE(added);
 }
 
 struct found {

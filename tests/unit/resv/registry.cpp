@@ -53,10 +53,10 @@ TEST_CASE("buffers that meet in a bucket are told apart") {
 }
 
 TEST_CASE("threads that import and drop one buffer share it while one of them has it", "[threads]") {
-  constexpr int rounds = 2000;
+  constexpr std::uint64_t rounds = 2000;
   std::atomic<std::uint64_t> added{0};
   const auto importer = [&] {
-    for (int i = 0; i < rounds; ++i) {
+    for (std::uint64_t i = 0; i < rounds; ++i) {
       const reservation_ptr held = *reservation_of({3, 3});
       const auto lock = held->lock();
       if (lock && held->reserve(*lock, 1) && held->add(*lock, make_fence(), usage::read)) {
