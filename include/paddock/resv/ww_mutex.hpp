@@ -146,6 +146,9 @@ class ww_mutex {
         // order: take, as in try_lock(). Who sleeps until a promise is kept stays on record.
         if (word_.compare_exchange_weak(seen, me | (seen & waiters_bit), order::take, order::look)) {
           taken(context);
+          if (is_promised() && (seen & waiters_bit) != 0) {
+            interrupt();  // Who went to sleep while it was free and promised has not judged this owner yet.
+          }
           return lock_outcome::locked;
         }
         continue;
