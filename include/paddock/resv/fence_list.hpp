@@ -47,9 +47,7 @@ class fence_list {
 
   /// Room for `more` fences on top of what was reserved before. False: out of memory, and nothing has changed.
   [[nodiscard]] bool reserve(std::uint32_t more) noexcept {
-    if (retired_count_ >= retired_before_collection) {
-      collect();
-    }
+    collect_if_many();
     block* const present = block_.load(order::own);
     const std::uint32_t count = present != nullptr ? present->count.load(order::own) : 0;
     const std::uint32_t slots = present != nullptr ? present->size : 0;
@@ -90,6 +88,7 @@ class fence_list {
 
   /// Each fence of that context becomes this one. False: out of memory, and nothing has changed.
   [[nodiscard]] bool replace(std::uint64_t context, Fence& by, usage as) noexcept {
+    collect_if_many();
     block* const present = block_.load(order::own);
     const std::uint32_t count = present != nullptr ? present->count.load(order::own) : 0;
     if (!room_to_retire(reserved_ + count)) {
@@ -110,6 +109,7 @@ class fence_list {
   /// Takes over the fences of the other list that are pending, in place of its own. False: out of memory, and nothing
   /// has changed. The other one needs no lock.
   [[nodiscard]] bool copy(const fence_list& other) noexcept {
+    collect_if_many();  // Before this thread is inside itself.
     const reading inside(*other.domain_);
     const block* const from = other.block_.load(order::see);
     const std::uint32_t count = from != nullptr ? from->count.load(order::see) : 0;
@@ -357,6 +357,12 @@ class fence_list {
   /// Requires: room_to_retire().
   void retire(std::uint64_t word) noexcept { retired_[retired_count_++] = word; }
 
+  /// For each way in which fences leave the list, before they do.
+  void collect_if_many() noexcept {
+    if (retired_count_ >= retired_before_collection) {
+      collect();
+    }
+  }
   void drop_stamped() noexcept {
     // In two steps: a release operation may be anything but a use of this list, and finds it as it will stay.
     const std::uint32_t gone = stamped_;
