@@ -9,36 +9,15 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "fences.hpp"
+#include "reservations.hpp"
 
 namespace paddock {
 
+using test::add;
+using test::all_usages;
+using test::found;
+using test::pending;
 using test::release_count;
-namespace {
-
-constexpr std::array all_usages{usage::kernel, usage::write, usage::read, usage::bookkeep};
-
-/// Adds a fence, with the lock taken for it.
-void add(reservation& r, fence_ptr f, usage as) {
-  const auto lock = r.lock();
-  REQUIRE(lock);
-  REQUIRE(r.reserve(*lock, 1));
-  const auto added = r.add(*lock, std::move(f), as);
-  REQUIRE(added);
-}
-
-struct found {
-  const fence* which;
-  usage as;
-  friend bool operator==(const found&, const found&) = default;
-};
-std::vector<found> pending(const reservation& r, usage upto = usage::bookkeep) {
-  std::vector<found> all;
-  r.for_each(upto, [&](fence& f, usage as) { all.push_back({&f, as}); });
-  return all;
-}
-
-}  // namespace
 
 TEST_CASE("R1 sanitycheck") {
   reservation r;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSL-1.0
+// Fences are copied in under the lock of the target, and the call shows it.
+// EXPECT: no matching (member )?function for call|too few arguments
+#include <paddock/resv/reservation.hpp>
+
+using namespace paddock;
+
+result<void> caller(reservation& r, [[maybe_unused]] const resv_lock& proof, [[maybe_unused]] const fence_ptr& f) {
+#ifdef PADDOCK_ALLOWED
+  return r.copy(proof, reservation());
+#else
+  return r.copy(reservation());
+#endif
+}
