@@ -312,7 +312,7 @@ class world {
     }
   }
 
-  static void look(const reservation& r, luck& dice) {
+  static void look(reservation& r, luck& dice) {
     const auto upto = static_cast<usage>(dice.below(4));
     switch (dice.below(6)) {
       case 0:
@@ -328,7 +328,7 @@ class world {
           did_it(did::visited);
         });
         break;
-      case 2: walk(r, upto); break;
+      case 2: walk(r, upto, dice); break;
       case 3: {
         const auto taken = r.snapshot(upto);
         must(taken.has_value(), "there is memory");
@@ -349,7 +349,7 @@ class world {
     }
   }
 
-  static void walk(const reservation& r, usage upto) {
+  static void walk(reservation& r, usage upto, luck& dice) {
     fence_cursor each(r, upto);
     std::uint32_t steps = 0;
     for (fence_ptr f = each.next(); f; f = each.next()) {
@@ -360,9 +360,15 @@ class world {
         did_it(did::walk_restarted);
       }
       ++steps;
-      if ((steps & 3U) == 0) {
-        std::this_thread::yield();
+      if (steps == 1 && dice.one_in(16)) {
+        rebuild(r);  // What a locker does in the middle of a walk only now and then.
       }
+    }
+  }
+
+  static void rebuild(reservation& r) {
+    if (const auto lock = r.try_lock(); lock) {
+      must(r.copy(*lock, r).has_value(), "there is memory");
     }
   }
 
