@@ -169,11 +169,24 @@ TEST_CASE("a snapshot costs a locked instruction a fence to take, and one to dro
   CHECK(drop.events == events{.locked = 4});
 }
 
-TEST_CASE("a reader's guard has no locked instruction") {
-  const cost c = cost_of("resv_guard", [] {
+TEST_CASE("a guard has no locked instruction, and makes the looks inside it cheaper") {
+  const cost guard = cost_of("resv_guard", [] {
     four_pending four;
     must(!four.r.test_signaled(usage::write));
     counted([](four_pending& f) { const resv_guard inside(f.r); }, four);
   });
-  CHECK(c.events == events{});
+  CHECK(guard.events == events{});
+  const auto look = [](four_pending& f) { return f.r.test_signaled(usage::kernel); };
+  const cost outside = cost_of("test_signaled of 4, for another usage", [look] {
+    four_pending four;
+    must(four.r.test_signaled(usage::kernel));
+    must(counted(look, four));
+  });
+  const cost inside = cost_of("the same inside a guard", [look] {
+    four_pending four;
+    const resv_guard guarded(four.r);
+    must(counted(look, four));
+  });
+  CHECK(inside.events == events{});
+  CHECK(inside.instructions < outside.instructions);
 }

@@ -302,13 +302,26 @@ class world {
   void read(luck& dice, std::uint32_t times) {
     for (std::uint32_t i = 0; i < times; ++i) {
       if (dice.one_in(4)) {
-        const resv_guard inside(any(dice));
-        did_it(did::guards);
-        look(any(dice), dice);
-        look(any(dice), dice);
+        look_from_inside(any(dice), dice);
       } else {
         look(any(dice), dice);
       }
+    }
+  }
+
+  /// What is found inside a guard stays until its end, whatever others do meanwhile.
+  void look_from_inside(const reservation& r, luck& dice) {
+    const resv_guard inside(r);
+    did_it(did::guards);
+    std::vector<const fence*> seen;
+    r.for_each(usage::bookkeep, [&](const fence& f, usage) { seen.push_back(&f); });
+    look(any(dice), dice);
+    if (dice.one_in(8)) {
+      std::this_thread::yield();
+    }
+    look(any(dice), dice);
+    for (const fence* const each : seen) {
+      check(*each);
     }
   }
 

@@ -302,6 +302,7 @@ TEST_CASE("what was waited for is held, even when it is not asked for again") {
   CHECK(c.lose(younger, [&](int) { return younger.lock(c.mine); }));
   CHECK(younger.size() == 2);
   CHECK(younger.held(c.theirs).holds(c.theirs));
+  CHECK(fails_with(younger.lock(c.theirs), errc::already_locked));
   younger.unlock_all();
   CHECK_FALSE(c.theirs.is_locked());
   CHECK_FALSE(c.mine.is_locked());
@@ -357,9 +358,17 @@ TEST_CASE("a refused lock that was not passed on is told, and all is left") {
     CHECK(rounds == 1);
     CHECK(younger.size() == 0);
     CHECK_FALSE(mine.is_locked());
-    // It is forgotten with that: another error is itself, and all goes well that can.
-    CHECK(fails_with(younger.lock_all([]() -> result<void> { return fail(errc::deadlock, "test"); }), errc::deadlock));
+    // Unless there is something else to tell.
+    CHECK(fails_with(younger.lock_all([&]() -> result<void> {
+      PADDOCK_TRY_VOID(younger.lock(mine));
+      CHECK(fails_with(younger.lock(theirs), errc::deadlock));
+      return fail(errc::io, "test");
+    }),
+                     errc::io));
+    // It is forgotten with that: what can go well does, and an error of the function is none of a lock.
     CHECK(younger.lock_all([&] { return younger.lock(mine); }));
+    younger.unlock_all();
+    CHECK(fails_with(younger.lock_all([]() -> result<void> { return fail(errc::deadlock, "test"); }), errc::deadlock));
     CHECK(younger.retries() == 0);
   });
 }

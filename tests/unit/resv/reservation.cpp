@@ -3,6 +3,8 @@
 #include <paddock/resv/reservation.hpp>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <barrier>
 #include <memory>
 #include <thread>
@@ -18,6 +20,7 @@ using test::add;
 using test::all_usages;
 using test::collect;
 using test::elsewhere;
+using test::eventually;
 using test::fails_with;
 using test::found;
 using test::make_fence;
@@ -641,34 +644,46 @@ TEST_CASE("a reader depends on writers, a writer on readers too") {
 
 namespace {
 
+/// Knows when somebody has begun to wait for its fence, by whichever policy.
+struct watched {
+  fence_ptr f{make_fence(&ops, this)};
+  std::atomic<bool> waited_for{false};
+
+  /// Ends the fence by `how`, in the middle of a wait for it.
+  template <class How>
+  void end(How how) {
+    static_cast<void>(eventually([this] { return waited_for.load(); }));
+    how(*f);
+  }
+  static bool note(fence& f) noexcept { return static_cast<watched*>(f.source())->waited_for = true; }
+  static constexpr fence_ops ops{.enable_signaling = &note, .poll = [](fence& f) noexcept { return !note(f); }};
+};
+
 template <class Policy>
 void check_wait(Policy policy) {
   reservation r;
   CHECK(r.wait(usage::bookkeep, deadline::never(), policy) == wait_status::signaled);
-  const auto fences = make_fences(3);
-  add(r, fences[0], usage::write);
-  add(r, fences[1], usage::read);
-  add(r, fences[2], usage::bookkeep);
+  std::array<watched, 3> jobs;
+  add(r, jobs[0].f, usage::write);
+  add(r, jobs[1].f, usage::read);
+  add(r, jobs[2].f, usage::bookkeep);
   CHECK(r.wait(usage::kernel, deadline::never(), policy) == wait_status::signaled);
   const auto begin = monotonic_clock::now();
   CHECK(r.wait(usage::read, deadline::in(20ms), policy) == wait_status::timed_out);
   CHECK(monotonic_clock::now() - begin >= 20ms);
-  const auto wait_for_both = [&](auto end_second) {
-    std::thread signaler([&] {
-      std::this_thread::sleep_for(5ms);
-      fences[0]->signal();
-      std::this_thread::sleep_for(5ms);
-      end_second(*fences[1]);
-    });
-    const auto ended = r.wait(usage::read, test::long_enough(), policy);
-    CHECK(fences[1]->is_signaled());
-    signaler.join();
-    return ended;
-  };
-  CHECK(wait_for_both([](fence& f) { f.fail(errc::io); }) == wait_status::failed);
+  std::thread first([&] {
+    std::this_thread::sleep_for(5ms);
+    jobs[0].f->signal();
+    jobs[1].end([](fence& f) { f.signal(); });
+  });
+  CHECK(r.wait(usage::read, test::long_enough(), policy) == wait_status::signaled);
+  CHECK(jobs[1].f->is_signaled());
+  first.join();
   CHECK_FALSE(r.test_signaled(usage::bookkeep));
-  fences[2]->signal();
-  CHECK(r.wait(usage::bookkeep, deadline::now(), policy) == wait_status::signaled);
+  std::thread second([&] { jobs[2].end([](fence& f) { f.fail(errc::io); }); });
+  CHECK(r.wait(usage::bookkeep, test::long_enough(), policy) == wait_status::failed);
+  second.join();
+  CHECK(r.wait(usage::bookkeep, deadline::now(), policy) == wait_status::signaled);  // Nothing is pending.
 }
 
 }  // namespace
@@ -697,19 +712,16 @@ TEST_CASE("a deadline is for a whole wait, not for each fence") {
   signaler.join();
 }
 
-TEST_CASE("an error that came before a later fence is not forgotten over that one's success") {
+TEST_CASE("an error that a wait saw is not forgotten over a later fence's success") {
   reservation r;
-  const auto fences = make_fences(2);
-  add(r, fences[0], usage::read);
-  add(r, fences[1], usage::read);
+  std::array<watched, 2> jobs;
+  add(r, jobs[0].f, usage::read);
+  add(r, jobs[1].f, usage::read);
   std::thread signaler([&] {
-    std::this_thread::sleep_for(5ms);
-    fences[0]->fail(errc::io);
-    std::this_thread::sleep_for(5ms);
-    fences[1]->signal();
+    jobs[0].end([](fence& f) { f.fail(errc::io); });
+    jobs[1].end([](fence& f) { f.signal(); });
   });
   CHECK(r.wait(usage::read, test::long_enough()) == wait_status::failed);
-  CHECK(fences[1]->is_signaled());
   signaler.join();
 }
 
