@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Says what the benchmarks found: report.py [--check] RESULTS.json [--guest RESULTS.json] [--into FOLDER]
+"""Says what the benchmarks found: report.py [--check] RESULTS.json... [--guest RESULTS.json] [--into FOLDER]
 
-Reads what bench_fence wrote, and what bench_kernel did on another machine, prints a table, and with --into writes FOLDER/performance.md, and below
-FOLDER/performance its figures as JSON and its plots. No number makes it fail; with --check, missing and senseless ones
+Reads what bench_fence and bench_resv wrote on one machine, and what bench_kernel did on another, prints a table, and
+with --into writes FOLDER/performance.md, and below FOLDER/performance its figures as JSON and its plots. No number makes it fail; with --check, missing and senseless ones
 do: every row and every subject that a target names must be there.
 """
 import argparse
@@ -17,6 +17,8 @@ import plots
 from targets import GROUPS, TARGETS, UNITS, WHY
 
 DISTANCES = {"near": "near_ns", "far": "far_ns"}
+# What says where a file comes from; results of several machines or builds do not go into one table.
+MACHINE = ("cpu", "cpu_flags_hypervisor", "usable_cpus", "kernel", "compiler", "flags", "paddock")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -25,10 +27,15 @@ DISTANCES = {"near": "near_ns", "far": "far_ns"}
 class Results:
     """figures[row][subject][figure]: one value a repetition."""
 
-    def __init__(self, file, guest=None):
+    def __init__(self, files, guest=None):
         self.figures = {}
         self.errors = []
-        self.context = self.read(file)
+        contexts = [self.read(file) for file in files]
+        self.context = contexts[0]
+        for file, context in zip(files, contexts):
+            for key in MACHINE:
+                if context[key] != self.context[key]:
+                    sys.exit(f"{file}: {key} is {context[key]}, and {self.context[key]} in {files[0]}")
         self.guest = self.read(guest) if guest else None
 
     def read(self, file):
@@ -235,7 +242,7 @@ def faster_peers(results):
 PREFACE = """# What paddock costs
 
 Written by `./run bench`, which prints the same and measures on your machine. It shows and never judges a build: no test
-depends on a time. The figures behind this page are in [performance/fence.json](performance/fence.json).
+depends on a time. The figures behind this page are in [performance/figures.json](performance/figures.json).
 
 The unit is one uncontended locked read-modify-write, **RMW**, timed beside each batch: nanoseconds change with the
 processor's mood, and the ratio does not. Each figure is a median over repetitions that are shuffled among those of all
@@ -289,8 +296,7 @@ def write_figures(results, judged, file):
         }
         for row, subjects in sorted(results.figures.items())
     }
-    wanted = ("date", "cpu", "cpu_flags_hypervisor", "usable_cpus", "kernel", "compiler", "flags", "paddock")
-    context = {key: results.context[key] for key in wanted}
+    context = {key: results.context[key] for key in ("date", *MACHINE)}
     if results.guest:
         context["guest"] = {key: results.guest[key] for key in ("cpu", "usable_cpus", "kernel")}
     context["repetitions"] = max(len(v) for s in results.figures.values() for f in s.values() for v in f.values())
@@ -323,7 +329,7 @@ def complaints(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results")
+    parser.add_argument("results", nargs="+")
     parser.add_argument("--guest")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--into", type=Path)
@@ -342,7 +348,7 @@ def main():
         below.mkdir(parents=True, exist_ok=True)
         made = plots.draw(results, below)
         write_page(results, judged, arguments.into, made)
-        write_figures(results, judged, below / "fence.json")
+        write_figures(results, judged, below / "figures.json")
     return 0
 
 

@@ -97,6 +97,32 @@ GROUPS = [
         "From a signal until a thread that has slept for 200 microseconds runs.",
     ),
     Group(
+        "Reservations: readers",
+        [
+            "resv: test_signaled, 4 fences",
+            "resv: test_signaled, 2 readers",
+            "resv: test_signaled, a writer",
+            "resv: snapshot of 4",
+        ],
+        "rmw",
+        "Four fences, all signaled for test_signaled, all pending for a snapshot. With a guard held for a whole batch, and "
+        "with one a call. The writer puts another fence in one's place each microsecond. A snapshot takes a reference to "
+        "each fence and drops it; \"guard\" walks without.",
+    ),
+    Group(
+        "Reservations: changes",
+        ["resv: reserve and add", "resv: lock 2 of 64", "resv: lock 4 of 64", "resv: lock 16 of 64"],
+        "rmw",
+        "The next job of a queue takes the place of the last one, lock and unlock included. Sets of locks are drawn at "
+        "random, taken in that order, and left at once.",
+    ),
+    Group(
+        "Reservations: two threads",
+        ["resv: lock 4 of 64, 2 threads", "resv: lock 4 of 64, 2 threads, 1 us inside"],
+        "near and far",
+        "Both threads lock sets drawn at random, which meet in nearly every fourth.",
+    ),
+    Group(
         "Kernel objects",
         [
             "kernel: made and dropped",
@@ -122,6 +148,7 @@ GROUPS = [
 _CALLBACKS = GROUPS[2].rows
 _REMOVALS = GROUPS[3].rows
 _POINTS = GROUPS[5].rows[:3]
+_READ = "resv: test_signaled, 4 fences"
 
 TARGETS = [
     Target("create in place", 1.0, "kernel steps"),
@@ -170,6 +197,26 @@ TARGETS = [
     Target("adds from 8 threads", 1 / 3, "spinlock and list", "stalls_per_million"),
     Target("signal among 8 removers", 5000, None, "p99_ns"),
     Target("signal among 8 removers", 0.1, "spinlock and list", "p99_ns"),
+    Target(_READ, 1.4, "floor: pointers", subject="paddock, guard held"),
+    Target(_READ, 2.2, "floor: pointers"),
+    Target(_READ, 1.1, "liburcu qsbr", subject="paddock, guard held"),
+    Target(_READ, 0.6, "liburcu memb"),
+    *(
+        Target("resv: test_signaled, 2 readers", 1.15, f"{_READ}/{subject}", subject=subject)
+        for subject in ("paddock, guard held", "paddock")
+    ),
+    Target("resv: test_signaled, 2 readers", 0.1, "std::shared_mutex", "near and far"),
+    *(
+        Target("resv: test_signaled, a writer", 1.3, f"{_READ}/{subject}", subject=subject)
+        for subject in ("paddock, guard held", "paddock")
+    ),
+    Target("resv: snapshot of 4", 8.8),
+    Target("resv: snapshot of 4", 1.0, "std::atomic<std::shared_ptr>, guard", subject="paddock, guard"),
+    Target("resv: reserve and add", 3.0),
+    *(Target(f"resv: lock {n} of 64", 2.2 * n + 2) for n in (2, 4, 16)),
+    *(Target(f"resv: lock {n} of 64", 0.85, "std::scoped_lock") for n in (2, 4, 16)),
+    Target("resv: lock 4 of 64, 2 threads", 1.15, "std::scoped_lock", "near and far"),
+    Target("resv: lock 4 of 64, 2 threads, 1 us inside", 0.6, "std::scoped_lock", "near and far"),
 ]
 
 # Said where that peer is faster in the run at hand: (row, or the beginning of it, peer): why.
@@ -209,4 +256,14 @@ WHY = {
         for peer in ("std::latch", "raw futex", "kernel steps", "std::atomic")
     },
     ("get and put, 2 threads", "std::shared_ptr"): "As with boost::intrusive_ptr.",
+    ("resv: lock", "one std::mutex"): "Two locked instructions for all of them. It also keeps those apart who want different "
+    "objects: see two threads with work inside.",
+    ("resv: lock", "sort and spinlock"): "It leaves a lock by a store, which nobody who sleeps could notice, and has to know "
+    "all of them beforehand.",
+    ("resv: reserve and add", "std::mutex and std::vector"): "It has no readers without the lock, so what leaves is dropped "
+    "at once; here it waits for them, and the barrier for all threads is shared by 64.",
+    ("resv: test_signaled", "liburcu qsbr"): "Its readers do nothing. Each thread has to say now and then that it reads "
+    "nothing, and one that does not holds up all writers.",
+    ("resv: test_signaled, a writer", "liburcu memb"): "Its writer here frees nothing, and counts no references.",
+    ("resv: snapshot of 4", "liburcu memb, guard"): "Its thread is known beforehand; a reservation looks it up.",
 }
