@@ -111,9 +111,9 @@ GROUPS = [
     ),
     Group(
         "Reservations: changes",
-        ["resv: reserve and add", "resv: lock 2 of 64", "resv: lock 4 of 64", "resv: lock 16 of 64"],
+        ["resv: reserve and add", "resv: lock, reserve and add", "resv: lock 2 of 64", "resv: lock 4 of 64", "resv: lock 16 of 64"],
         "rmw",
-        "The next job of a queue takes the place of the last one, lock and unlock included. Sets of locks are drawn at "
+        "The next job of a queue takes the place of the last one, under one lock for all, or with lock and unlock for each. Sets of locks are drawn at "
         "random, taken in that order, and left at once.",
     ),
     Group(
@@ -260,7 +260,7 @@ WHY = {
     "objects: see two threads with work inside.",
     ("resv: lock", "sort and spinlock"): "It leaves a lock by a store, which nobody who sleeps could notice, and has to know "
     "all of them beforehand.",
-    ("resv: reserve and add", "std::mutex and std::vector"): "It has no readers without the lock, so what leaves is dropped "
+    ("resv: lock, reserve and add", "std::mutex and std::vector"): "It has no readers without the lock, so what leaves is dropped "
     "at once; here it waits for them, and the barrier for all threads is shared by 64.",
     ("resv: test_signaled", "liburcu qsbr"): "Its readers do nothing. Each thread has to say now and then that it reads "
     "nothing, and one that does not holds up all writers.",

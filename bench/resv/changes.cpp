@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A queue's next job is added to a reservation that has its last one: lock, room, the fence, unlock.
+// A queue's next job is added to a reservation that has its last one: room and the fence, under a lock for all or one
+// for each.
 #include <mutex>
 #include <vector>
 
@@ -18,12 +19,13 @@ class paddock_reservation {
     static_cast<void>(
         reservation_.test_signaled(usage::read));  // There are readers, so what leaves has to wait for them.
   }
-  void add(fence_ptr added) noexcept {
-    const auto proof = reservation_.lock();
-    if (reservation_.reserve(*proof, 1)) {
-      static_cast<void>(reservation_.add(*proof, std::move(added), usage::write));
+  void add(fence_ptr added) noexcept { add(*reservation_.lock(), std::move(added)); }
+  void add(const resv_lock& proof, fence_ptr added) noexcept {
+    if (reservation_.reserve(proof, 1)) {
+      static_cast<void>(reservation_.add(proof, std::move(added), usage::write));
     }
   }
+  [[nodiscard]] result<resv_lock> lock() noexcept { return reservation_.lock(); }
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t found = 0;
     reservation_.for_each(usage::write, [&](const fence&, usage) noexcept { ++found; });
@@ -54,7 +56,7 @@ class mutex_and_vector {
   std::vector<fence_ptr> fences_;
 };
 
-template <class Reservation>
+template <class Reservation, bool LockedOnce>
 void reserve_and_add(benchmark::State& state) {
   Reservation reservation;
   // They are pending, and the queue that they are in has them too, until the reservation has dropped them.
@@ -71,8 +73,15 @@ void reserve_and_add(benchmark::State& state) {
         given = jobs;
       },
       [&] {
-        for (fence_ptr& each : given) {
-          reservation.add(std::move(each));
+        if constexpr (LockedOnce) {
+          const auto proof = reservation.lock();
+          for (fence_ptr& each : given) {
+            reservation.add(*proof, std::move(each));
+          }
+        } else {
+          for (fence_ptr& each : given) {
+            reservation.add(std::move(each));
+          }
         }
       });
   if (reservation.size() != 1) {
@@ -81,8 +90,9 @@ void reserve_and_add(benchmark::State& state) {
 }
 
 const bool registered = [] {
-  add_row("resv: reserve and add", "paddock", reserve_and_add<paddock_reservation>);
-  add_row("resv: reserve and add", "std::mutex and std::vector", reserve_and_add<mutex_and_vector>);
+  add_row("resv: reserve and add", "paddock", reserve_and_add<paddock_reservation, true>);
+  add_row("resv: lock, reserve and add", "paddock", reserve_and_add<paddock_reservation, false>);
+  add_row("resv: lock, reserve and add", "std::mutex and std::vector", reserve_and_add<mutex_and_vector, false>);
   return true;
 }();
 

@@ -61,6 +61,9 @@ class guarded_list : public paddock_list {
  public:
   struct batch {
     explicit batch(const paddock_list& of) noexcept : inside(of.inner()) {}
+    [[nodiscard]] bool test_signaled(const paddock_list& list) const noexcept {
+      return list.inner().test_signaled(inside, usage::read);
+    }
     resv_guard inside;
   };
   using paddock_list::paddock_list;
@@ -127,7 +130,11 @@ template <class List>
 [[gnu::noinline]] void read(const List& list, std::size_t times) noexcept {
   const typename List::batch inside(list);
   for (std::size_t i = 0; i < times; ++i) {
-    keep(test_signaled(list));
+    if constexpr (requires { inside.test_signaled(list); }) {
+      keep(inside.test_signaled(list));
+    } else {
+      keep(test_signaled(list));
+    }
   }
 }
 

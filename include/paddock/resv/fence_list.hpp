@@ -42,8 +42,7 @@ class fence_list {
     delete[] retired_;
   }
 
-  // --- with the lock held
-  // ---------------------------------------------------------------------------------------------
+  // --- with the lock held ------------------------------------------------------------------------------------------
 
   /// Room for `more` fences on top of what was reserved before. False: out of memory, and nothing has changed.
   [[nodiscard]] bool reserve(std::uint32_t more) noexcept {
@@ -63,7 +62,11 @@ class fence_list {
   }
   [[nodiscard]] std::uint32_t reserved() const noexcept { return reserved_; }
   /// A reservation of room ends with the lock.
-  void forget_reserved() noexcept { reserved_ = 0; }
+  void forget_reserved() noexcept {
+    if (reserved_ != 0) {  // A store would have to be over before the lock is left.
+      reserved_ = 0;
+    }
+  }
 
   /// Takes over a reference, and one of the slots that were reserved. Requires: reserved() > 0.
   void add(Fence& added, usage as) noexcept {
@@ -156,11 +159,11 @@ class fence_list {
   }
 
   /// Drops what left the list and no reader can see any more. Returns how many still wait.
-  std::uint32_t collect() noexcept {
+  std::uint32_t collect(std::uint32_t worth_a_barrier = 1) noexcept {
     if (stamped_ != 0 && domain_->has_left(stamp_)) {
       drop_stamped();
     }
-    if (stamped_ == 0 && retired_count_ != 0) {
+    if (stamped_ == 0 && retired_count_ >= worth_a_barrier) {
       stamp_ = domain_->stamp();
       stamped_ = retired_count_;
       if (domain_->has_left(stamp_)) {
@@ -170,8 +173,7 @@ class fence_list {
     return retired_count_;
   }
 
-  // --- without the lock
-  // -----------------------------------------------------------------------------------------------
+  // --- without the lock --------------------------------------------------------------------------------------------
 
   /// While it lives, what its thread reads of any list of the domain is there.
   class reading {
@@ -180,6 +182,8 @@ class fence_list {
     reading(const reading&) = delete;
     reading& operator=(const reading&) = delete;
     ~reading() { domain_.leave(record_); }
+
+    [[nodiscard]] bool is_of(const domain& asked) const noexcept { return &domain_ == &asked; }
 
    private:
     domain& domain_;
@@ -360,7 +364,7 @@ class fence_list {
   /// For each way in which fences leave the list, before they do.
   void collect_if_many() noexcept {
     if (retired_count_ >= retired_before_collection) {
-      collect();
+      collect(retired_before_collection);
     }
   }
   void drop_stamped() noexcept {
@@ -374,9 +378,10 @@ class fence_list {
     retired_count_ -= gone;
   }
 
-  typename Traits::template atomic<block*> block_{nullptr};
+  // Two lines: readers want nothing of what a writer changes with every fence.
+  alignas(64) typename Traits::template atomic<block*> block_{nullptr};
   domain* domain_;
-  std::uint64_t* retired_{nullptr};
+  alignas(64) std::uint64_t* retired_{nullptr};
   std::uint64_t stamp_{0};
   std::uint32_t retired_count_{0};
   std::uint32_t retired_room_{0};

@@ -94,16 +94,15 @@ class lock_set {
   [[nodiscard]] result<void> lock(reservation& r, std::uint32_t fences = 0, place at = place::here()) noexcept {
     if (&r == first_) {
       first_ = nullptr;  // The one that was waited for; it is held.
-      return reserve(inside_[0], r, fences);
+      return reserve((*this)[0], r, fences, at);
     }
-    resv_lock* const room = room_for_next();
+    void* const room = room_for_next();
     if (room == nullptr) {
       return fail(errc::out_of_memory, "lock_set::lock");
     }
-    result<resv_lock> taken = r.lock(context_, until_, stop_, at);
-    if (!taken) {
+    if (const result<void> taken = r.take(&context_, until_, stop_, at); !taken) [[unlikely]] {
       if (taken.error() == errc::already_locked && twice_ == duplicates::ignored) {
-        return reserve(held(r), r, fences);
+        return reserve(held(r), r, fences, at);
       }
       if (taken.error() == errc::deadlock) {
         contended_ = &r;
@@ -111,11 +110,11 @@ class lock_set {
       }
       return tl::make_unexpected(taken.error());
     }
-    *room = std::move(*taken);
+    const resv_lock& made = *new (room) resv_lock(r, &context_);
     ++count_;
-    result<void> ended = reserve(*room, r, fences);
+    result<void> ended = reserve(made, r, fences, at);
     if (!ended) {
-      (*this)[--count_].unlock();
+      drop_last();
     }
     return ended;
   }
@@ -147,7 +146,7 @@ class lock_set {
   /// Leaves all of them, the last one first. The set can be used again. Kernel: drm_exec_fini.
   void unlock_all() noexcept {
     while (count_ > 0) {
-      (*this)[--count_].unlock();
+      drop_last();
     }
     first_ = nullptr;
   }
@@ -155,27 +154,35 @@ class lock_set {
  private:
   static constexpr std::size_t inside = 16;
   static constexpr std::size_t in_chunk = 64;
+  /// For a proof, which is made when its lock is taken: most sets take few.
+  struct slot {
+    alignas(resv_lock) std::byte bytes[sizeof(resv_lock)];
+  };
   struct chunk {
-    std::array<resv_lock, in_chunk> locks;
+    slot locks[in_chunk];
     std::unique_ptr<chunk> next;
   };
 
-  [[nodiscard]] resv_lock& operator[](std::size_t index) noexcept {
+  [[nodiscard]] void* room_at(std::size_t index) noexcept {
     if (index < inside) {
-      return inside_[index];
+      return &inside_[index];
     }
     index -= inside;
     chunk* at = more_.get();
     for (; index >= in_chunk; index -= in_chunk) {
       at = at->next.get();
     }
-    return at->locks[index];
+    return &at->locks[index];
   }
+  [[nodiscard]] resv_lock& operator[](std::size_t index) noexcept {
+    return *std::launder(static_cast<resv_lock*>(room_at(index)));
+  }
+  void drop_last() noexcept { (*this)[--count_].~resv_lock(); }
   [[nodiscard]] const resv_lock& operator[](std::size_t index) const noexcept {
     return const_cast<lock_set&>(*this)[index];
   }
 
-  [[nodiscard]] resv_lock* room_for_next() noexcept {
+  [[nodiscard]] void* room_for_next() noexcept {
     if (count_ >= inside) {
       std::unique_ptr<chunk>* at = &more_;
       for (std::size_t index = count_ - inside; index >= in_chunk; index -= in_chunk) {
@@ -188,17 +195,19 @@ class lock_set {
         return nullptr;
       }
     }
-    return &(*this)[count_];
+    return room_at(count_);
   }
 
-  [[nodiscard]] static result<void> reserve(const resv_lock& proof, reservation& r, std::uint32_t fences) noexcept {
-    return fences == 0 ? result<void>() : r.reserve(proof, fences);
+  [[nodiscard]] static result<void> reserve(const resv_lock& proof, reservation& r, std::uint32_t fences,
+                                            place at) noexcept {
+    return fences == 0 ? result<void>() : r.reserve(proof, fences, at);
   }
 
   /// Waits for the lock that was in the way. Requires: nothing is held.
   [[nodiscard]] result<void> lock_contended() noexcept {
     reservation* const wanted = std::exchange(contended_, nullptr);
-    PADDOCK_TRY(inside_[0], wanted->lock(context_, until_, stop_, contended_at_));
+    PADDOCK_TRY_VOID(wanted->take(&context_, until_, stop_, contended_at_));
+    new (&inside_[0]) resv_lock(*wanted, &context_);
     count_ = 1;
     first_ = wanted;
     return {};

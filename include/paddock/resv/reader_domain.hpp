@@ -16,7 +16,7 @@ namespace PADDOCK_NAMESPACE::detail {
 
 /// What one thread says to one domain. Never freed; a thread that ends leaves it to another one.
 template <class Traits>
-struct reader_record {
+struct alignas(64) reader_record {                             // Another thread writes its neighbour.
   typename Traits::template atomic<std::uint64_t> entered{0};  ///< The epoch when it entered; 0: it is outside.
   typename Traits::template atomic<bool> taken{true};          ///< By a thread that lives.
   unsigned depth{0};                                           ///< Of the thread's own guards.

@@ -114,8 +114,7 @@ class reservation {
   /// Drops all fences; does not wait for them. Requires: nobody uses it.
   ~reservation() = default;
 
-  // --- locking
-  // --------------------------------------------------------------------------------------------------------
+  // --- locking -----------------------------------------------------------------------------------------------------
 
   /// Takes the lock. Requires: the thread has no other reservation locked; for more there are acquire_context and
   /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread has it.
@@ -141,8 +140,7 @@ class reservation {
   /// A snapshot.
   [[nodiscard]] bool is_locked() const noexcept { return mutex_.is_locked(); }
 
-  // --- with the lock
-  // --------------------------------------------------------------------------------------------------
+  // --- with the lock -----------------------------------------------------------------------------------------------
 
   /// Room for so many fences more, until the lock is left: each add() takes one. May drop fences that are done.
   /// Errors: wrong_lock; invalid_argument for 0; out_of_memory, and then nothing has changed.
@@ -236,13 +234,19 @@ class reservation {
     return fences_.collect();
   }
 
-  // --- without the lock
-  // -----------------------------------------------------------------------------------------------
+  // --- without the lock --------------------------------------------------------------------------------------------
 
   /// Whether everything up to that usage is done. Kernel: dma_resv_test_signaled.
   [[nodiscard]] bool test_signaled(usage upto) const noexcept {
     const resv_guard inside(*this);
-    return fences_.for_each([&](const fence& f, usage as) noexcept { return as > upto || f.is_signaled(); });
+    return test_signaled_inside(upto);
+  }
+  /// The same for who has a guard, of this reservation or of another one that this shared object made.
+  [[nodiscard]] bool test_signaled(const resv_guard& inside, usage upto) const noexcept {
+    if (!inside.inside_.is_of(fences_.readers())) [[unlikely]] {
+      return test_signaled(upto);
+    }
+    return test_signaled_inside(upto);
   }
 
   /// Calls `visit(fence&, usage)` for the pending fences up to that usage, as they are at one moment, until it returns
@@ -250,28 +254,26 @@ class reservation {
   template <class Visit>
   void for_each(usage upto, Visit&& visit) const noexcept {
     const resv_guard inside(*this);
-    fences_.for_each([&](fence& f, usage as) noexcept { return as > upto || f.is_signaled() || call(visit, f, as); });
+    for_each_inside(upto, visit);
+  }
+  /// The same for who has a guard.
+  template <class Visit>
+  void for_each(const resv_guard& inside, usage upto, Visit&& visit) const noexcept {
+    if (inside.inside_.is_of(fences_.readers())) [[likely]] {
+      for_each_inside(upto, visit);
+    } else {
+      for_each(upto, visit);
+    }
   }
 
   /// References to the pending fences up to that usage. Errors: out_of_memory. Kernel: dma_resv_get_fences.
   [[nodiscard]] result<fence_snapshot> snapshot(usage upto, place at = place::here()) const noexcept {
     might_alloc(at);
-    for (std::size_t room = fence_snapshot::room_inside;;) {
-      fence_snapshot taken;
-      if (!taken.make_room(room)) {
-        return fail(errc::out_of_memory, "reservation::snapshot");
-      }
-      std::size_t found = 0;
-      for_each(upto, [&](fence& f, usage) noexcept {
-        if (++found <= room) {
-          taken.append(f);
-        }
-      });
-      if (found <= room) {
-        return taken;
-      }
-      room = 2 * found;
+    result<fence_snapshot> taken;  // Filled in its place: it is large.
+    if (!fill(*taken, upto)) {
+      taken = fail(errc::out_of_memory, "reservation::snapshot");
     }
+    return taken;
   }
   /// One fence for all that is pending up to that usage: a complete one when nothing is. It may be an array, and is not
   /// for another reservation. Errors: out_of_memory. Kernel: dma_resv_get_singleton.
@@ -314,6 +316,7 @@ class reservation {
  private:
   friend class resv_guard;
   friend class resv_lock;
+  friend class lock_set;
   friend class fence_cursor;
   using list = detail::fence_list<detail::std_resv_traits, fence>;
 
@@ -325,6 +328,32 @@ class reservation {
     return here;
   }
 
+  /// False: out of memory.
+  [[nodiscard]] bool fill(fence_snapshot& taken, usage upto) const noexcept {
+    for (std::size_t room = fence_snapshot::room_inside;;) {
+      if (!taken.make_room(room)) {
+        return false;
+      }
+      std::size_t found = 0;
+      for_each(upto, [&](fence& f, usage) noexcept {
+        if (++found <= room) [[likely]] {
+          taken.append(f);
+        }
+      });
+      if (found <= room) {
+        return true;
+      }
+      taken = fence_snapshot();
+      room = 2 * found;
+    }
+  }
+  template <class Visit>
+  void for_each_inside(usage upto, Visit& visit) const noexcept {
+    fences_.for_each([&](fence& f, usage as) noexcept { return as > upto || f.is_signaled() || call(visit, f, as); });
+  }
+  [[nodiscard]] bool test_signaled_inside(usage upto) const noexcept {
+    return fences_.for_each([&](const fence& f, usage as) noexcept { return as > upto || f.is_signaled(); });
+  }
   [[nodiscard]] result<void> check(const resv_lock& proof, const char* where) const noexcept {
     if (!proof.holds(*this)) {
       return fail(errc::wrong_lock, where);
@@ -344,13 +373,18 @@ class reservation {
   }
   [[nodiscard]] result<resv_lock> lock(acquire_context* context, deadline until, const std::stop_token& stop,
                                        place at) noexcept {
+    PADDOCK_TRY_VOID(take(context, until, stop, at));
+    return resv_lock(*this, context);
+  }
+  /// Takes the lock; the proof is made by the caller.
+  [[nodiscard]] result<void> take(acquire_context* context, deadline until, const std::stop_token& stop,
+                                  place at) noexcept {
     detail::note_locking(this, context, at);
-    const result<void> ended = judge(lock(context != nullptr ? &context->inner_ : nullptr, until, stop));
+    result<void> ended = judge(lock(context != nullptr ? &context->inner_ : nullptr, until, stop));
     if (!ended) {
       detail::note_unlocked(this);
-      return tl::make_unexpected(ended.error());
     }
-    return resv_lock(*this, context);
+    return ended;
   }
   [[nodiscard]] detail::lock_outcome lock(detail::ww_context* context, deadline until,
                                           const std::stop_token& stop) noexcept {
@@ -371,9 +405,10 @@ class reservation {
     }
   }
 
-  detail::ww_mutex<detail::std_resv_traits> mutex_;
-  list fences_;
+  [[no_unique_address]] list fences_;
+  detail::ww_mutex<detail::std_resv_traits> mutex_;  // On the writers' line.
 };
+static_assert(sizeof(reservation) == 128);
 
 inline void resv_lock::unlock() noexcept {
   if (reservation* const held = std::exchange(held_, nullptr); held != nullptr) {

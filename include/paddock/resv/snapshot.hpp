@@ -3,7 +3,7 @@
 /// `fence_snapshot`: the fences that a reservation had at one moment, each with a reference.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -17,24 +17,20 @@ namespace PADDOCK_NAMESPACE {
 /// A range of fence_ptr. Up to eight need no allocation. Thread-safety: as a container.
 class fence_snapshot {
  public:
-  fence_snapshot() noexcept = default;
-  fence_snapshot(fence_snapshot&& other) noexcept
-      : inside_(std::move(other.inside_)),
-        outside_(std::move(other.outside_)),
-        count_(std::exchange(other.count_, 0)) {}
+  fence_snapshot() noexcept {}  // NOLINT(modernize-use-equals-default): the room inside stays as it is.
+  fence_snapshot(fence_snapshot&& other) noexcept { take(other); }
   fence_snapshot& operator=(fence_snapshot&& other) noexcept {
-    inside_ = std::move(other.inside_);
-    outside_ = std::move(other.outside_);
-    count_ = std::exchange(other.count_, 0);
+    if (this != &other) {
+      clear();
+      take(other);
+    }
     return *this;
   }
   fence_snapshot(const fence_snapshot&) = delete;
   fence_snapshot& operator=(const fence_snapshot&) = delete;
-  ~fence_snapshot() = default;
+  ~fence_snapshot() { clear(); }
 
-  [[nodiscard]] std::span<const fence_ptr> fences() const noexcept {
-    return {outside_ != nullptr ? outside_.get() : inside_.data(), count_};
-  }
+  [[nodiscard]] std::span<const fence_ptr> fences() const noexcept { return {first(), count_}; }
   [[nodiscard]] std::size_t size() const noexcept { return count_; }
   [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
   [[nodiscard]] const fence_ptr* begin() const noexcept { return fences().data(); }
@@ -46,17 +42,42 @@ class fence_snapshot {
   friend class reservation;
   static constexpr std::size_t room_inside = 8;
 
+  /// Requires: it is empty.
   [[nodiscard]] bool make_room(std::size_t room) noexcept {
     if (room > room_inside) {
-      outside_.reset(new (std::nothrow) fence_ptr[room]);
+      outside_.reset(new (std::nothrow) slot[room]);
       return outside_ != nullptr;
     }
     return true;
   }
-  void append(fence& f) noexcept { (outside_ != nullptr ? outside_.get() : inside_.data())[count_++] = fence_ptr(f); }
+  void append(fence& f) noexcept { new (slots() + count_++) fence_ptr(f); }
 
-  std::array<fence_ptr, room_inside> inside_;
-  std::unique_ptr<fence_ptr[]> outside_;
+  /// For a reference, which is made when there is one: most snapshots are of few.
+  struct slot {
+    alignas(fence_ptr) std::byte bytes[sizeof(fence_ptr)];
+  };
+  [[nodiscard]] slot* slots() noexcept { return outside_ != nullptr ? outside_.get() : inside_; }
+  [[nodiscard]] const fence_ptr* first() const noexcept {
+    return std::launder(reinterpret_cast<const fence_ptr*>(outside_ != nullptr ? outside_.get() : inside_));
+  }
+  void clear() noexcept {
+    const fence_ptr* const all = first();
+    for (std::size_t i = 0; i < count_; ++i) {
+      all[i].~fence_ptr();
+    }
+    count_ = 0;
+  }
+  /// Requires: it is empty.
+  void take(fence_snapshot& other) noexcept {
+    outside_ = std::move(other.outside_);
+    count_ = std::exchange(other.count_, 0);
+    if (outside_ == nullptr) {
+      std::copy_n(other.inside_, count_, inside_);  // A reference is its address.
+    }
+  }
+
+  slot inside_[room_inside];
+  std::unique_ptr<slot[]> outside_;
   std::size_t count_{0};
 };
 
