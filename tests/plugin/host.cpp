@@ -186,6 +186,37 @@ TEST_CASE("what one plugin's guard may see is not freed by another, in the same 
   }
 }
 
+TEST_CASE("a thread reads the reservations of two plugins, and what it may see of either is not freed") {
+  const shared_reservation of_a(plugin_a());
+  const shared_reservation of_b(plugin_b());
+  for (const auto* each : {&of_a, &of_b, &of_a}) {
+    freed = 0;
+    fence_ptr seen = make_counted();
+    CHECK(plugin_b().add(**each, seen));
+    seen->signal();
+    seen.reset();
+    // It has looked at both before, and at the other one last.
+    CHECK(plugin_a().pending(*of_a) == plugin_a().pending(*of_b));
+    const shared_reservation& other = each == &of_a ? of_b : of_a;
+    CHECK((*other).test_signaled(usage::kernel));
+    {
+      const resv_guard inside(**each);
+      CHECK((*other).test_signaled(usage::kernel));
+      bool added = false;
+      std::thread([&] {
+        const fence_ptr f = plugin_b().make_fence();
+        added = plugin_b().add(**each, f);
+        f->signal();
+      }).join();
+      CHECK(added);
+      CHECK(freed == 0);
+    }
+    CHECK(plugin_a().add(**each, plugin_a().make_fence()));
+    CHECK(freed == 1);
+    (**each).for_each(usage::read, [](fence& f, usage) { f.signal(); });
+  }
+}
+
 TEST_CASE("threads of two plugins read while threads of both add") {
   const shared_reservation r(plugin_a());
   std::atomic<int> adding{2};
