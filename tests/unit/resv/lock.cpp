@@ -335,7 +335,7 @@ TEST_CASE("who waits for a lock that is kept for an older context lets go when t
   acquire_context younger;
   wanted.lock(older)->unlock();
   auto held_by_younger = held.lock(younger);
-  auto in_the_way = wanted.try_lock();
+  resv_lock in_the_way = std::move(*wanted.try_lock());
   bool got_both = false;
   std::thread patient([&] {
     const sched_param none{};
@@ -344,18 +344,18 @@ TEST_CASE("who waits for a lock that is kept for an older context lets go when t
     const auto second = held.lock(older, long_enough());
     got_both = first && second;
   });
-  for (int round = 0; in_the_way && round < 1000; ++round) {
+  for (const deadline until = long_enough(); in_the_way && !until.passed();) {
     std::this_thread::sleep_for(1ms);  // It goes to sleep once more, and is overtaken once more.
-    in_the_way->unlock();
-    in_the_way = wanted.try_lock();
+    in_the_way.unlock();
+    if (auto again = wanted.try_lock(); again) {
+      in_the_way = std::move(*again);
+    }
   }
   // Now the lock is free, and is kept for who was overtaken too often.
   const bool was_kept = !in_the_way;
-  const auto ended = wanted.lock(younger, deadline::in(5s));
+  const auto ended = wanted.lock(younger, deadline::in(30s));
   held_by_younger->unlock();
-  if (in_the_way) {
-    in_the_way->unlock();
-  }
+  in_the_way.unlock();
   patient.join();
   REQUIRE(was_kept);
   CHECK(fails_with(ended, errc::deadlock));

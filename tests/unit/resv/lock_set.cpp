@@ -16,9 +16,7 @@ namespace paddock {
 
 using namespace std::chrono_literals;
 using test::elsewhere;
-using test::eventually;
 using test::fails_with;
-using test::long_enough;
 using test::make_fence;
 using test::shortly;
 
@@ -404,10 +402,8 @@ TEST_CASE("two sets in opposite orders both get through, again and again") {
   std::atomic<std::uint64_t> succeeded{0};
   constexpr std::uint64_t rounds = 300;
   const auto lock_often = [&](bool backwards) {
-    std::vector<reservation*> order;
-    for (reservation& each : all) {
-      order.push_back(&each);
-    }
+    std::vector<reservation*> order(all.size());
+    std::ranges::transform(all, order.begin(), [](reservation& each) { return &each; });
     if (backwards) {
       std::ranges::reverse(order);
     }

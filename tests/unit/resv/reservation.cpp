@@ -646,14 +646,14 @@ namespace {
 
 /// Knows when somebody has begun to wait for its fence, by whichever policy.
 struct watched {
-  fence_ptr f{make_fence(&ops, this)};
+  fence_ptr on{make_fence(&ops, this)};
   std::atomic<bool> waited_for{false};
 
   /// Ends the fence by `how`, in the middle of a wait for it.
   template <class How>
   void end(How how) {
     static_cast<void>(eventually([this] { return waited_for.load(); }));
-    how(*f);
+    how(*on);
   }
   static bool note(fence& f) noexcept { return static_cast<watched*>(f.source())->waited_for = true; }
   static constexpr fence_ops ops{.enable_signaling = &note, .poll = [](fence& f) noexcept { return !note(f); }};
@@ -664,20 +664,20 @@ void check_wait(Policy policy) {
   reservation r;
   CHECK(r.wait(usage::bookkeep, deadline::never(), policy) == wait_status::signaled);
   std::array<watched, 3> jobs;
-  add(r, jobs[0].f, usage::write);
-  add(r, jobs[1].f, usage::read);
-  add(r, jobs[2].f, usage::bookkeep);
+  add(r, jobs[0].on, usage::write);
+  add(r, jobs[1].on, usage::read);
+  add(r, jobs[2].on, usage::bookkeep);
   CHECK(r.wait(usage::kernel, deadline::never(), policy) == wait_status::signaled);
   const auto begin = monotonic_clock::now();
   CHECK(r.wait(usage::read, deadline::in(20ms), policy) == wait_status::timed_out);
   CHECK(monotonic_clock::now() - begin >= 20ms);
   std::thread first([&] {
     std::this_thread::sleep_for(5ms);
-    jobs[0].f->signal();
+    jobs[0].on->signal();
     jobs[1].end([](fence& f) { f.signal(); });
   });
   CHECK(r.wait(usage::read, test::long_enough(), policy) == wait_status::signaled);
-  CHECK(jobs[1].f->is_signaled());
+  CHECK(jobs[1].on->is_signaled());
   first.join();
   CHECK_FALSE(r.test_signaled(usage::bookkeep));
   std::thread second([&] { jobs[2].end([](fence& f) { f.fail(errc::io); }); });
@@ -715,8 +715,8 @@ TEST_CASE("a deadline is for a whole wait, not for each fence") {
 TEST_CASE("an error that a wait saw is not forgotten over a later fence's success") {
   reservation r;
   std::array<watched, 2> jobs;
-  add(r, jobs[0].f, usage::read);
-  add(r, jobs[1].f, usage::read);
+  add(r, jobs[0].on, usage::read);
+  add(r, jobs[1].on, usage::read);
   std::thread signaler([&] {
     jobs[0].end([](fence& f) { f.fail(errc::io); });
     jobs[1].end([](fence& f) { f.signal(); });
