@@ -50,6 +50,7 @@ class ww_mutex {
 
   /// Without waiting: locked, busy, already_locked.
   [[nodiscard]] lock_outcome try_lock(ww_context* context) noexcept {
+    draw_stamp(context);
     std::uint64_t seen = 0;
     // order: take, an acquire: sees all that the last owner did.
     if (word_.compare_exchange_strong(seen, identity(context), order::take, order::look)) {
@@ -62,9 +63,7 @@ class ww_mutex {
   /// `canceled` is asked before each sleep; who makes it true calls interrupt() after that.
   template <class Canceled>
   [[nodiscard]] lock_outcome lock(ww_context* context, deadline until, Canceled canceled) noexcept {
-    if (context != nullptr && context->stamp == 0) {
-      context->stamp = Traits::stamp();
-    }
+    draw_stamp(context);
     std::uint64_t seen = 0;
     // order: take, as in try_lock().
     if (word_.compare_exchange_strong(seen, identity(context), order::take, order::look)) {
@@ -108,6 +107,13 @@ class ww_mutex {
   }
   [[nodiscard]] static std::uint64_t owner(std::uint64_t word) noexcept { return word & ~(waiters_bit | promised_bit); }
 
+  /// Before the lock is taken: whoever finds it taken waits for the stamp.
+  static void draw_stamp(ww_context* context) noexcept {
+    if (context != nullptr && context->stamp == 0) {
+      context->stamp = Traits::stamp();
+    }
+  }
+
   void taken(ww_context* context) noexcept {
     if (context != nullptr) {
       ++context->held;
@@ -143,11 +149,11 @@ class ww_mutex {
     for (unsigned spins = 0;;) {
       std::uint64_t seen = word_.load(order::look);
       if (owner(seen) == 0 && ((seen & promised_bit) == 0 || is_promised())) {
-        // order: take, as in try_lock(). Who sleeps until a promise is kept stays on record.
-        if (word_.compare_exchange_weak(seen, me | (seen & waiters_bit), order::take, order::look)) {
+        // order: take, as in try_lock().
+        if (word_.compare_exchange_weak(seen, me, order::take, order::look)) {
           taken(context);
-          if (is_promised() && (seen & waiters_bit) != 0) {
-            interrupt();  // Who went to sleep while it was free and promised has not judged this owner yet.
+          if ((seen & waiters_bit) != 0) {
+            interrupt();  // Who went to sleep while it was promised did not know for whom, and may have to let go.
           }
           return lock_outcome::locked;
         }
@@ -187,7 +193,7 @@ class ww_mutex {
   void take_back_promise() noexcept {
     std::uint64_t seen = word_.load(order::look);
     // order: leave, as in unlock(): those who slept for the promise take it from here.
-    while (!word_.compare_exchange_weak(seen, seen & ~promised_bit, order::leave, order::look)) {
+    while (!word_.compare_exchange_weak(seen, owner(seen) != 0 ? seen & ~promised_bit : 0, order::leave, order::look)) {
     }
     if (owner(seen) == 0 && (seen & waiters_bit) != 0) {
       interrupt();
