@@ -36,7 +36,12 @@ constexpr struct {
 } damages[]{{"lost_wake", damage::lost_wake},
             {"blind_sleep", damage::blind_sleep},
             {"split_exchange", damage::split_exchange},
-            {"one_identity", damage::one_identity}};
+            {"one_identity", damage::one_identity},
+            {"no_light_fence", damage::no_light_fence},
+            {"no_heavy_fence", damage::no_heavy_fence},
+            {"no_fence_in_join", damage::no_fence_in_join},
+            {"no_fence_in_stamp", damage::no_fence_in_stamp},
+            {"no_fence_in_enter", damage::no_fence_in_enter}};
 
 [[nodiscard]] std::string_view name_of(std::memory_order order) {
   for (const order_name& known : order_names) {
@@ -143,11 +148,16 @@ struct ending {
   return {verdict != rl::test_result_success, rl::test_result_str(verdict)};
 }
 
-/// True when some suite notices what `break_it` does, which `mend` undoes. A suite that fails anyway proves nothing.
+/// True when some suite of the subject notices what `break_it` does, which `mend` undoes. A suite that fails anyway
+/// proves nothing. `only_first`: the others are not asked then.
 template <class Break, class Mend>
-[[nodiscard]] bool run_broken(Break break_it, Mend mend) {
+[[nodiscard]] bool run_broken(std::string_view subject, bool only_first, Break break_it, Mend mend) {
   bool noticed = false;
-  for (const registered* suite = registered::first(); suite != nullptr; suite = suite->next()) {
+  for (const registered* suite = registered::first(); suite != nullptr && !(noticed && only_first);
+       suite = suite->next()) {
+    if (!subject.empty() && suite->subject() != subject) {
+      continue;
+    }
     break_it();
     const ending broken = try_out(*suite);
     mend();
@@ -162,19 +172,24 @@ template <class Break, class Mend>
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Runs the lock-free cores of the fence room through the schedules of the Relacy Race Detector.");
+  CLI::App app("Runs the lock-free cores through the schedules of the Relacy Race Detector.");
   std::string subject;
   std::string weakened;
   std::string broken;
   std::optional<unsigned> switches;
   unsigned by_chance = 100'000;
   bool orders = false;
+  bool only_first = false;
   app.add_option("subject", subject, "Only the suites of this file");
   app.add_option("--switches", switches, "Search schedules with up to so many forced switches between threads");
   app.add_option("--chance", by_chance, "Try so many schedules by chance");
   app.add_option("--weaken", weakened, "ORDER=WEAKER: succeeds when a suite fails with this memory order");
-  app.add_option("--break", broken,
-                 "Succeeds when a suite fails with this defect: lost_wake, blind_sleep, split_exchange, one_identity");
+  std::string defects;
+  for (const auto& known : damages) {
+    defects.append(defects.empty() ? "" : ", ").append(known.name);
+  }
+  app.add_option("--break", broken, "Succeeds when a suite fails with this defect: " + defects);
+  app.add_flag("--first", only_first, "With --weaken or --break: end at the first suite that fails");
   app.add_flag("--orders", orders, "List the memory orders");
   CLI11_PARSE(app, argc, argv);
 
@@ -190,7 +205,9 @@ int main(int argc, char** argv) {
       std::cerr << "no such order, or not weaker: " << weakened << '\n';
       return 2;
     }
-    return run_broken([&] { wish->order->use(wish->weaker); }, [&] { wish->order->use(wish->order->real()); }) ? 0 : 1;
+    const auto weaken = [&] { wish->order->use(wish->weaker); };
+    const auto mend = [&] { wish->order->use(wish->order->real()); };
+    return run_broken(subject, only_first, weaken, mend) ? 0 : 1;
   }
   if (!broken.empty()) {
     const auto wish = parse_damage(broken);
@@ -198,7 +215,9 @@ int main(int argc, char** argv) {
       std::cerr << "no such defect: " << broken << '\n';
       return 2;
     }
-    return run_broken([&] { present_damage = *wish; }, [] { present_damage = damage::none; }) ? 0 : 1;
+    const auto damaged = [&] { present_damage = *wish; };
+    const auto mend = [] { present_damage = damage::none; };
+    return run_broken(subject, only_first, damaged, mend) ? 0 : 1;
   }
   return run_sound(subject, switches, by_chance) ? 0 : 1;
 }

@@ -118,10 +118,15 @@ struct model_timeline_orders {
 /// What can be broken beside the orders, to see that the suites notice.
 enum class damage : std::uint8_t {
   none,
-  lost_wake,       ///< Nobody who sleeps is woken.
-  blind_sleep,     ///< The futex does not compare the word before it sleeps.
-  split_exchange,  ///< An exchange is a load and a store.
-  one_identity,    ///< All threads are the same.
+  lost_wake,          ///< Nobody who sleeps is woken.
+  blind_sleep,        ///< The futex does not compare the word before it sleeps.
+  split_exchange,     ///< An exchange is a load and a store.
+  one_identity,       ///< All threads are the same.
+  no_light_fence,     ///< A reader enters without a fence;
+  no_heavy_fence,     ///< its writer looks without one;
+  no_fence_in_join,   ///< so does a first reader,
+  no_fence_in_stamp,  ///< a writer that looks for one,
+  no_fence_in_enter,  ///< and a reader without a record.
 };
 inline constinit damage present_damage = damage::none;
 
@@ -289,6 +294,8 @@ class atomic {
   [[nodiscard]] static T other_than(T value) noexcept {
     if constexpr (std::is_pointer_v<T>) {
       return reinterpret_cast<T>(~reinterpret_cast<std::uintptr_t>(value));
+    } else if constexpr (std::is_same_v<T, bool>) {
+      return !value;
     } else {
       return static_cast<T>(~value);
     }

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSL-1.0
+// The lock by itself: one owner at a time, nobody left asleep, and every answer that an attempt can have.
+#include <resv/room.hpp>
+
+namespace paddock::model {
+namespace {
+
+/// The first thread has a context, the last of three only tries.
+template <int Threads>
+struct exclusion : resv_suite<exclusion<Threads>, Threads> {
+  void thread(unsigned index) {
+    ww_context own;
+    ww_context* const by = index == 0 ? &own : nullptr;
+    const lock_outcome outcome = index == 2 ? shared.try_lock(by) : lock(shared, by);
+    if (index == 2 && outcome == lock_outcome::busy) {
+      return;
+    }
+    RL_ASSERT(outcome == lock_outcome::locked);
+    value.set(value.get() + 1);
+    shared.unlock(by);
+    RL_ASSERT(own.held == 0);
+  }
+  void after() {
+    RL_ASSERT(value.get() >= 2);
+    expect_free(shared);
+  }
+  mutex shared;
+  plain<int> value{0};
+};
+
+/// All of them wait.
+struct contended : resv_suite<contended, 3> {
+  void thread(unsigned) {
+    RL_ASSERT(lock(shared, nullptr) == lock_outcome::locked);
+    value.set(value.get() + 1);
+    shared.unlock(nullptr);
+  }
+  void after() {
+    RL_ASSERT(value.get() == 3);
+    expect_free(shared);
+  }
+  mutex shared;
+  plain<int> value{0};
+};
+
+/// Who wakes the sleepers has said why before, in its own way and without an order.
+struct canceled : resv_suite<canceled, 2> {
+  void before() { RL_ASSERT(shared.try_lock(&owner) == lock_outcome::locked); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      stop.store(true, std::memory_order_relaxed);
+      shared.interrupt();
+      return;
+    }
+    RL_ASSERT(shared.lock(nullptr, deadline::never(), [this] { return stop.load(std::memory_order_relaxed); }) ==
+              lock_outcome::canceled);
+  }
+  void after() {
+    shared.unlock(&owner);
+    expect_free(shared);
+  }
+  mutex shared;
+  ww_context owner;
+  atomic<bool> stop{false};
+};
+
+/// A deadline passes, and the sleeper waits again without one.
+struct timed : resv_suite<timed, 2> {
+  void thread(unsigned index) {
+    if (index == 0 || shared.lock(nullptr, deadline::now(), never_canceled) != lock_outcome::locked) {
+      RL_ASSERT(lock(shared, nullptr) == lock_outcome::locked);
+    }
+    value.set(value.get() + 1);
+    shared.unlock(nullptr);
+  }
+  void after() {
+    RL_ASSERT(value.get() == 2);
+    expect_free(shared);
+  }
+  mutex shared;
+  plain<int> value{0};
+};
+
+/// Who asks for what it has is told so, also where somebody sleeps for it.
+struct own_lock : resv_suite<own_lock, 2> {
+  void thread(unsigned index) {
+    ww_context own;
+    ww_context* const by = index == 0 ? &own : nullptr;
+    RL_ASSERT(lock(shared, by) == lock_outcome::locked);
+    RL_ASSERT(lock(shared, by) == (by != nullptr ? lock_outcome::already_locked : lock_outcome::deadlock));
+    RL_ASSERT(shared.try_lock(by) == (by != nullptr ? lock_outcome::already_locked : lock_outcome::busy));
+    RL_ASSERT(own.held == (by != nullptr ? 1U : 0U));
+    value.set(value.get() + 1);
+    shared.unlock(by);
+  }
+  void after() { expect_free(shared); }
+  mutex shared;
+  plain<int> value{0};
+};
+
+const registered two{"lock", "two threads", unbounded, &run_suite<exclusion<2>>};
+const registered three{"lock", "two threads, and one that tries", 2, &run_suite<exclusion<3>>};
+const registered all{"lock", "three threads", 2, &run_suite<contended>};
+const registered stopped{"lock", "a sleeper that is canceled", unbounded, &run_suite<canceled>};
+const registered late{"lock", "a sleeper with a deadline", 3, &run_suite<timed>};
+const registered twice{"lock", "who has it asks for it", 3, &run_suite<own_lock>};
+
+}  // namespace
+}  // namespace paddock::model

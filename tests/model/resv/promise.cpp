@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSL-1.0
+// Who slept too often is promised the lock: it comes, or the promise is taken back, and nobody is left asleep for it.
+#include <resv/room.hpp>
+
+namespace paddock::model {
+namespace {
+
+/// So that the next attempt of this thread that sleeps is promised the lock.
+void be_patient() { present_resv.threads[rl::thread_index()].dozes = 4; }
+
+/// `Promised` of the threads, from the last one.
+template <int Threads, int Promised>
+struct kept : resv_suite<kept<Threads, Promised>, Threads> {
+  void thread(unsigned index) {
+    if (index >= Threads - Promised) {
+      be_patient();
+    }
+    RL_ASSERT(lock(shared, nullptr) == lock_outcome::locked);
+    value.set(value.get() + 1);
+    shared.unlock(nullptr);
+  }
+  void after() {
+    RL_ASSERT(value.get() == Threads);
+    expect_free(shared);
+  }
+  mutex shared;
+  plain<int> value{0};
+};
+
+/// The last thread goes without what it was promised when its deadline passes. `Others`: so does the one before it, who
+/// came when the lock was free and promised; then the word has no trace of either.
+template <bool Others>
+struct timed_out : resv_suite<timed_out<Others>, 3> {
+  void before() { RL_ASSERT(shared.try_lock(&owner) == lock_outcome::locked); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      shared.unlock(&owner);
+      return;
+    }
+    if (index == 2) {
+      be_patient();
+    } else {
+      while (Others && shared.is_locked()) {
+        relacy_resv_traits::pause();
+      }
+    }
+    const bool is_timed = index == 2 || Others;
+    const lock_outcome outcome = shared.lock(nullptr, is_timed ? deadline::now() : deadline::never(), never_canceled);
+    if (is_timed && outcome == lock_outcome::timed_out) {
+      return;
+    }
+    RL_ASSERT(outcome == lock_outcome::locked);
+    value.set(value.get() + 1);
+    shared.unlock(nullptr);
+  }
+  void after() { expect_free(shared); }
+  mutex shared;
+  ww_context owner;
+  plain<int> value{0};
+};
+
+/// The first thread cancels it.
+struct given_up : resv_suite<given_up, 3> {
+  void thread(unsigned index) {
+    if (index == 2) {
+      be_patient();
+      const lock_outcome outcome =
+          shared.lock(nullptr, deadline::never(), [this] { return stop.load(std::memory_order_relaxed); });
+      if (outcome == lock_outcome::canceled) {
+        return;
+      }
+      RL_ASSERT(outcome == lock_outcome::locked);
+    } else {
+      RL_ASSERT(lock(shared, nullptr) == lock_outcome::locked);
+    }
+    value.set(value.get() + 1);
+    shared.unlock(nullptr);
+    if (index == 0) {
+      stop.store(true, std::memory_order_relaxed);
+      shared.interrupt();
+    }
+  }
+  void after() { expect_free(shared); }
+  mutex shared;
+  plain<int> value{0};
+  atomic<bool> stop{false};
+};
+
+/// The older context waits for a lock, and is promised it; then it wants the lock that the younger one holds, who wants
+/// the first one too. Whoever comes while that is free and promised has to learn who took it.
+struct to_a_context : resv_suite<to_a_context, 3> {
+  void before() {
+    older.stamp = 1;
+    younger.stamp = 2;
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      RL_ASSERT(lock(first, nullptr) == lock_outcome::locked);
+      first.unlock(nullptr);
+    } else if (index == 1) {
+      be_patient();
+      RL_ASSERT(lock(first, &older) == lock_outcome::locked);
+      RL_ASSERT(lock(second, &older) == lock_outcome::locked);
+      second.unlock(&older);
+      first.unlock(&older);
+    } else {
+      RL_ASSERT(lock(second, &younger) == lock_outcome::locked);
+      const lock_outcome outcome = lock(first, &younger);
+      if (outcome == lock_outcome::locked) {
+        first.unlock(&younger);
+      } else {
+        RL_ASSERT(outcome == lock_outcome::deadlock);
+      }
+      second.unlock(&younger);
+    }
+  }
+  void after() {
+    expect_free(first);
+    expect_free(second);
+  }
+  mutex first;
+  mutex second;
+  ww_context older;
+  ww_context younger;
+};
+
+const registered two{"promise", "kept, two threads", 4, &run_suite<kept<2, 1>>};
+const registered three{"promise", "kept, three threads", 2, &run_suite<kept<3, 1>>};
+const registered both{"promise", "to two of three", 1, &run_suite<kept<3, 2>>};
+const registered late{"promise", "a deadline passes", 1, &run_suite<timed_out<false>>};
+const registered all_late{"promise", "two deadlines pass", 1, &run_suite<timed_out<true>>};
+const registered stopped{"promise", "given up", 1, &run_suite<given_up>};
+const registered context{"promise", "to an older context", 1, &run_suite<to_a_context>};
+
+}  // namespace
+}  // namespace paddock::model
