@@ -41,6 +41,7 @@ struct model_reader_orders {
   PADDOCK_MODEL_ORDER(join);
   PADDOCK_MODEL_ORDER(records);
   PADDOCK_MODEL_ORDER(crowd);
+  PADDOCK_MODEL_ORDER(guess);
 #undef PADDOCK_MODEL_ORDER
 };
 struct model_list_orders {

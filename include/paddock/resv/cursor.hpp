@@ -21,7 +21,7 @@ class fence_cursor {
 
   /// The next one, or an empty pointer at the end.
   [[nodiscard]] fence_ptr next() noexcept { return of_.next(at_, upto_); }
-  /// Whether the last next() began at the beginning: true for the first one.
+  /// Whether the last next() began at the beginning: true for the first one. The end may be one as well.
   [[nodiscard]] bool is_restarted() const noexcept { return at_.restarted; }
   /// Of the fence that the last next() gave.
   [[nodiscard]] usage current_usage() const noexcept { return at_.as; }

@@ -26,6 +26,9 @@ namespace PADDOCK_NAMESPACE {
     }
     fmt::format_to(std::back_inserter(text), "\n  {}: {}", name(each.current_usage()), describe(*f));
   }
+  if (each.is_restarted()) {
+    text.resize(head);  // And nothing was there any more.
+  }
   return text;
 }
 

@@ -23,7 +23,7 @@ struct lock_orders {
 
 /// resv/reader_domain.hpp
 struct reader_orders {
-  static constexpr auto enter = std::memory_order_relaxed;       // order: none: the light fence after it
+  static constexpr auto enter = std::memory_order_release;       // order: with scan: as exit, of the visit before
   static constexpr auto exit = std::memory_order_release;        // order: with scan: the reader is done
   static constexpr auto scan = std::memory_order_acquire;        // order: with exit
   static constexpr auto epoch_look = std::memory_order_acquire;  // order: with epoch: what was taken out is not seen
@@ -31,6 +31,7 @@ struct reader_orders {
   static constexpr auto join = std::memory_order_release;        // order: with records: the record is made
   static constexpr auto records = std::memory_order_acquire;     // order: with join
   static constexpr auto crowd = std::memory_order_acq_rel;       // order: with itself, as exit with scan
+  static constexpr auto guess = std::memory_order_relaxed;       // order: none: the exchange after it decides
 };
 
 /// resv/fence_list.hpp

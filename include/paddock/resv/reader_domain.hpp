@@ -47,6 +47,7 @@ class reader_domain {
       Traits::full_fence();
     } else if (own->depth++ == 0) {
       // order: epoch_look, an acquire: who reads an epoch does not see what was taken out before it began.
+      // order: enter, a release: who finds this visit knows that the reads of the one before are over.
       own->entered.store(epoch_.load(order::epoch_look), order::enter);
       // Either the writer's scan sees that this thread is inside, or this thread does not see what was taken out.
       Traits::light_fence(asymmetric_);
@@ -93,15 +94,15 @@ class reader_domain {
     for (record* each = records_.load(order::records); each != nullptr; each = each->next) {
       bool taken = false;
       // order: records, an acquire: what the last thread left there is seen.
-      if (each->taken.compare_exchange_strong(taken, true, order::records, order::enter)) {
+      if (each->taken.compare_exchange_strong(taken, true, order::records, order::guess)) {
         return each;
       }
     }
     auto* const made = new (std::nothrow) record;
     if (made != nullptr) {
-      made->next = records_.load(order::enter);
+      made->next = records_.load(order::guess);
       // order: join, a release: the record is made.
-      while (!records_.compare_exchange_weak(made->next, made, order::join, order::enter)) {
+      while (!records_.compare_exchange_weak(made->next, made, order::join, order::guess)) {
       }
       Traits::full_fence();  // For stamp().
     }

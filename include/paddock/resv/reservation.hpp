@@ -51,7 +51,8 @@ class acquire_context {
 
 /// The lock of one reservation, held: what changes a reservation asks for it as proof. Only locking makes one; it moves
 /// and does not copy. One that was moved from, or unlocked, proves nothing. The destructor unlocks.
-/// Thread-safety: one thread at a time; it may be handed to another one.
+/// Thread-safety: one thread at a time. It may be handed to another one; the thread that took it counts as its holder
+/// until it is left, unless it was taken by an acquire_context, which then goes with it.
 class [[nodiscard]] resv_lock {
  public:
   /// Proves nothing.
@@ -101,11 +102,10 @@ class resv_guard {
   detail::fence_list<detail::std_resv_traits, fence>::reading inside_;
 };
 
-/// The fences of one buffer, or of several that move together. Each has a usage; of one context and usage the latest is
-/// kept. What is done is dropped when its slot is needed, and freed when no reader can see it: at most 64 fences, and
-/// one job a context, outlive their end here.
-/// Thread-safety: what takes a resv_lock is for its holder; all else is for any thread, never waits for a holder, and
-/// is never waited for.
+/// The fences of one buffer, or of several that move together. Each has a usage; a later one of its context takes the
+/// place of an earlier one. What is done is dropped when its slot is needed, and freed when no reader can see it: at
+/// most 64 fences, and one job a context, outlive their end here. Thread-safety: what takes a resv_lock is for its
+/// holder; all else is for any thread, never waits for a holder, and is never waited for.
 class reservation {
  public:
   reservation() noexcept : fences_(domain_here()) {}
@@ -117,7 +117,7 @@ class reservation {
   // --- locking -----------------------------------------------------------------------------------------------------
 
   /// Takes the lock. Requires: the thread has no other reservation locked; for more there are acquire_context and
-  /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread has it.
+  /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread took it.
   /// Kernel: dma_resv_lock without a context.
   [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {},
                                        place at = place::here()) noexcept {
@@ -236,7 +236,8 @@ class reservation {
 
   // --- without the lock --------------------------------------------------------------------------------------------
 
-  /// Whether everything up to that usage is done. Kernel: dma_resv_test_signaled.
+  /// Whether everything up to that usage is done: all that is there meanwhile; what comes or goes may count or not.
+  /// Kernel: dma_resv_test_signaled.
   [[nodiscard]] bool test_signaled(usage upto) const noexcept {
     const resv_guard inside(*this);
     return test_signaled_inside(upto);
@@ -249,8 +250,9 @@ class reservation {
     return test_signaled_inside(upto);
   }
 
-  /// Calls `visit(fence&, usage)` for the pending fences up to that usage, as they are at one moment, until it returns
-  /// false, if it returns something. It must not wait. fence_cursor walks with references and may be left for long.
+  /// Calls `visit(fence&, usage)` for the pending fences up to that usage, until it returns false, if it returns
+  /// something: all that are there meanwhile, and of those that come or go some. It must not wait. fence_cursor walks
+  /// with references and may be left for long.
   template <class Visit>
   void for_each(usage upto, Visit&& visit) const noexcept {
     const resv_guard inside(*this);
@@ -288,21 +290,20 @@ class reservation {
   }
 
   /// Waits until everything up to that usage is done, or the deadline passes. Fences that are added meanwhile may be
-  /// waited for or not. Returns and errors: as wait(fence&). Kernel: dma_resv_wait_timeout.
+  /// waited for or not. Returns signaled, also when a job failed, which its own fence tells, or timed_out.
+  /// Errors: as wait(fence&). Kernel: dma_resv_wait_timeout.
   template <wait_policy Policy = hybrid_wait>
   [[nodiscard]] result<wait_status> wait(usage upto, deadline until, Policy policy = {},
                                          place at = place::here()) const noexcept {
     detail::note_wait(until, at);
-    wait_status worst = wait_status::signaled;
     list::position where;
     for (fence_ptr f = next(where, upto); f; f = next(where, upto)) {
       PADDOCK_TRY(const wait_status ended, paddock::wait(*f, until, policy, at));
       if (ended == wait_status::timed_out) {
         return ended;
       }
-      worst = ended == wait_status::failed ? ended : worst;
     }
-    return worst;
+    return wait_status::signaled;
   }
 
   /// Passes a wish on to all that is pending up to that usage. Kernel: dma_resv_set_deadline.
