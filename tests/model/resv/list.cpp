@@ -216,16 +216,16 @@ const registered look_done{"list", "a look while a done fence is replaced", 3,
 const registered walk_append{"list", "a walk while a fence is added", 3,
                              &run_suite<read_against<change::append, true>>};
 const registered look_grow{"list", "a look while the block grows", 1, &run_suite<read_against<change::grow, false>>};
-const registered walk_grow{"list", "a walk while the block grows", 1, &run_suite<read_against<change::grow, true>>};
+const registered walk_grow{"list", "a walk while the block grows", 0, &run_suite<read_against<change::grow, true>>};
 const registered walk_compact{"list", "a walk while done fences are left out", 1,
                               &run_suite<read_against<change::compact, true>>};
 const registered look_replace{"list", "a look while a context is replaced", 2,
                               &run_suite<read_against<change::replace, false>>};
 const registered walk_replace{"list", "a walk while a context is replaced", 2,
                               &run_suite<read_against<change::replace, true>>};
-const registered copies{"list", "a copy of a list that changes", 1, &run_suite<copy_against>};
+const registered copies{"list", "a copy of a list that changes", 0, &run_suite<copy_against>};
 const registered look_owners{"list", "a look while two owners follow", 1, &run_suite<owners_in_turn<false>>};
-const registered walk_owners{"list", "a walk while two owners follow", 1, &run_suite<owners_in_turn<true>>};
+const registered walk_owners{"list", "a walk while two owners follow", 0, &run_suite<owners_in_turn<true>>};
 const registered before{"list", "what was added before", 1, &run_suite<added_before>};
 
 }  // namespace
