@@ -192,7 +192,8 @@ class fence_list {
 
   [[nodiscard]] domain& readers() const noexcept { return *domain_; }
 
-  /// Calls `visit(fence, usage)` for each fence in one of the list's states, until it says false.
+  /// Calls `visit(fence, usage)` for each fence that is there all the time, and for some of those that come or go
+  /// meanwhile, until it says false.
   /// Requires: the thread has a `reading` of this domain.
   template <class Visit>
   bool for_each(Visit visit) const noexcept {

@@ -75,7 +75,8 @@ class [[nodiscard]] resv_lock {
   [[nodiscard]] bool holds(const reservation& r) const noexcept { return held_ == &r; }
   explicit operator bool() const noexcept { return held_ != nullptr; }
 
-  /// Before the destructor does. Room that was reserved and not used is given back.
+  /// Before the destructor does. Room that was reserved and not used is given back. Requires: the reservation lives
+  /// until this has returned.
   inline void unlock() noexcept;
 
  private:
