@@ -34,16 +34,21 @@ struct place {
 class signaling_section {
  public:
 #if defined(PADDOCK_CHECKED)
-  explicit signaling_section(place at = place::here()) noexcept {
+  explicit signaling_section(place at = place::here()) noexcept : at_(at) {
     detail::checker::acquired(detail::lock_kind::fence, this, nullptr, at);  // To be on the way is not to wait.
   }
-  ~signaling_section() { detail::checker::release(detail::lock_kind::fence, this); }
+  ~signaling_section() { detail::checker::release(detail::lock_kind::fence, this, at_); }
 #else
   explicit signaling_section(place = place::here()) noexcept {}
   ~signaling_section() = default;
 #endif
   signaling_section(const signaling_section&) = delete;
   signaling_section& operator=(const signaling_section&) = delete;
+
+#if defined(PADDOCK_CHECKED)
+ private:
+  place at_;
+#endif
 };
 
 /// While one lives, the thread is in a memory monitor, or has its lock: it was told that pages will go. It may wait for
@@ -52,16 +57,21 @@ class signaling_section {
 class monitor_section {
  public:
 #if defined(PADDOCK_CHECKED)
-  explicit monitor_section(place at = place::here()) noexcept {
+  explicit monitor_section(place at = place::here()) noexcept : at_(at) {
     detail::checker::acquire(detail::lock_kind::monitor, this, nullptr, at);
   }
-  ~monitor_section() { detail::checker::release(detail::lock_kind::monitor, this); }
+  ~monitor_section() { detail::checker::release(detail::lock_kind::monitor, this, at_); }
 #else
   explicit monitor_section(place = place::here()) noexcept {}
   ~monitor_section() = default;
 #endif
   monitor_section(const monitor_section&) = delete;
   monitor_section& operator=(const monitor_section&) = delete;
+
+#if defined(PADDOCK_CHECKED)
+ private:
+  place at_;
+#endif
 };
 
 /// While one lives, the thread has a lock of the program's own, whose order to all the others is learned.
@@ -70,10 +80,10 @@ class checked_lock_section {
  public:
 #if defined(PADDOCK_CHECKED)
   checked_lock_section(const char* kind, const void* lock, place at = place::here()) noexcept
-      : kind_(detail::checker::kind_of(kind)), lock_(lock) {
+      : kind_(detail::checker::kind_of(kind)), lock_(lock), at_(at) {
     detail::checker::acquire(kind_, lock_, nullptr, at);
   }
-  ~checked_lock_section() { detail::checker::release(kind_, lock_); }
+  ~checked_lock_section() { detail::checker::release(kind_, lock_, at_); }
 #else
   checked_lock_section(const char*, const void*, place = place::here()) noexcept {}
   ~checked_lock_section() = default;
@@ -85,6 +95,7 @@ class checked_lock_section {
  private:
   detail::lock_kind kind_;
   const void* lock_;
+  place at_;
 #endif
 };
 
@@ -124,21 +135,32 @@ inline void note_fence_abandoned([[maybe_unused]] const void* fence, [[maybe_unu
   checker::fence_abandoned(fence, name, context, seqno, dropped_by);
 #endif
 }
-/// About to wait for it; note_unlocked() follows also when it was not to be had.
+/// About to wait for it; note_locked() or note_refused() follows.
 inline void note_locking([[maybe_unused]] const void* reservation, [[maybe_unused]] const void* context,
                          [[maybe_unused]] place at) noexcept {
 #if defined(PADDOCK_CHECKED)
   checker::acquire(lock_kind::reservation, reservation, context, at);
 #endif
 }
+inline void note_locked([[maybe_unused]] const void* reservation) noexcept {
+#if defined(PADDOCK_CHECKED)
+  checker::locked(reservation);
+#endif
+}
+inline void note_refused([[maybe_unused]] const void* reservation) noexcept {
+#if defined(PADDOCK_CHECKED)
+  checker::refused(reservation);
+#endif
+}
 inline void note_locked_at_once([[maybe_unused]] const void* reservation, [[maybe_unused]] place at) noexcept {
 #if defined(PADDOCK_CHECKED)
   checker::acquired(lock_kind::reservation, reservation, nullptr, at);
+  checker::locked(reservation);
 #endif
 }
 inline void note_unlocked([[maybe_unused]] const void* reservation) noexcept {
 #if defined(PADDOCK_CHECKED)
-  checker::release(lock_kind::reservation, reservation);
+  checker::unlocked(reservation);
 #endif
 }
 

@@ -8,7 +8,7 @@
 
 #include <dlfcn.h>
 
-#include <array>
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -89,41 +89,47 @@ class checker {
   }
   /// As acquire() for a lock that was there to be had: nobody waited, so no order is learned.
   static void acquired(lock_kind kind, const void* object, const void* context, place at) {
-    auto alive = std::make_shared<std::atomic<bool>>(true);
-    if (kind == lock_kind::reservation) {
+    if (held_stack* const own = stack(); own != nullptr) {
+      own->held.push_back({kind, object, context, at, std::make_shared<std::atomic<bool>>(true)});
+    }
+  }
+  /// A reservation was not to be had after acquire().
+  static void refused(const void* reservation) { static_cast<void>(drop_latest(lock_kind::reservation, reservation)); }
+  /// It was: whoever leaves it, which may be another thread, ends it for this one.
+  static void locked(const void* reservation) {
+    held_stack* const own = stack();
+    if (own != nullptr && !own->held.empty()) {
       shared& s = state();
       const std::lock_guard guard(s.mutex);
-      s.reservations[object] = alive;
+      s.reservations[reservation] = own->held.back().alive;
     }
-    stack().held.push_back({kind, object, context, at, std::move(alive)});
+  }
+  static void unlocked(const void* reservation) {
+    static_cast<void>(drop_latest(lock_kind::reservation, reservation));
+    shared& s = state();
+    const std::lock_guard guard(s.mutex);
+    if (const auto found = s.reservations.find(reservation); found != s.reservations.end()) {
+      *found->second = false;
+      s.reservations.erase(found);
+    }
   }
   /// Takes and leaves it at once.
   static void touch(lock_kind kind, place at) { judge(kind, nullptr, nullptr, at); }
 
-  static void release(lock_kind kind, const void* object) {
-    std::vector<entry>& held = stack().held;
-    for (std::size_t i = held.size(); i-- > 0;) {
-      if (held[i].kind == kind && held[i].object == object) {
-        const bool is_section = kind == lock_kind::fence || kind == lock_kind::monitor;
-        if (is_section && i + 1 != held.size() &&
-            (held.back().kind == lock_kind::fence || held.back().kind == lock_kind::monitor)) {
-          report(rule::unbalanced_section, "a section is left before one that was entered after it", held[i].at,
-                 held.back().at);
-        }
-        held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));
-        return;
-      }
-    }
-    if (kind != lock_kind::reservation) {
-      report(rule::unbalanced_section, "a section is left by a thread that is not in it", {}, {});
+  /// Leaves a section or a lock of the program's own, which was entered there.
+  static void release(lock_kind kind, const void* object, place entered) {
+    held_stack* const own = stack();
+    if (own == nullptr) {
       return;
     }
-    // Its proof was handed to this thread by the one that locked it, which has it no more.
-    shared& s = state();
-    const std::lock_guard guard(s.mutex);
-    if (const auto found = s.reservations.find(object); found != s.reservations.end()) {
-      *found->second = false;
-      s.reservations.erase(found);
+    const bool is_section = kind == lock_kind::fence || kind == lock_kind::monitor;
+    if (is_section && !own->held.empty() && own->held.back().object != object && is_held(*own, kind, object)) {
+      if (const entry& last = own->held.back(); last.kind == lock_kind::fence || last.kind == lock_kind::monitor) {
+        report(rule::unbalanced_section, "a section is left before one that was entered after it", entered, last.at);
+      }
+    }
+    if (!drop_latest(kind, object)) {
+      report(rule::unbalanced_section, "a section is left by a thread that is not in it", entered, entered);
     }
   }
 
@@ -186,6 +192,7 @@ class checker {
     held_stack(const held_stack&) = delete;
     held_stack& operator=(const held_stack&) = delete;
     ~held_stack() {
+      ended = true;
       for (const entry& each : held) {
         if (each.kind == lock_kind::fence || each.kind == lock_kind::monitor) {
           report(rule::unbalanced_section, "a thread ends in a section that it never left", each.at, each.at);
@@ -222,9 +229,32 @@ class checker {
     static auto* const made = new shared;  // Never freed: threads and statics end after it would be.
     return *made;
   }
-  [[nodiscard]] static held_stack& stack() {
+  /// Null while the thread ends: what it still does is not judged.
+  [[nodiscard]] static held_stack* stack() {
+    if (ended) {
+      return nullptr;
+    }
     static thread_local held_stack own;
-    return own;
+    return &own;
+  }
+  static inline thread_local constinit bool ended = false;
+
+  [[nodiscard]] static bool is_held(const held_stack& own, lock_kind kind, const void* object) {
+    return std::any_of(own.held.begin(), own.held.end(),
+                       [&](const entry& each) { return each.kind == kind && each.object == object; });
+  }
+  [[nodiscard]] static bool drop_latest(lock_kind kind, const void* object) {
+    held_stack* const own = stack();
+    if (own == nullptr) {
+      return true;
+    }
+    for (std::size_t i = own->held.size(); i-- > 0;) {
+      if (own->held[i].kind == kind && own->held[i].object == object) {
+        own->held.erase(own->held.begin() + static_cast<std::ptrdiff_t>(i));
+        return true;
+      }
+    }
+    return false;
   }
 
   static void report(rule broken, const char* text, place first, place second) {
@@ -268,8 +298,12 @@ class checker {
   }
 
   static void judge(lock_kind kind, const void* object, const void* context, place at) {
-    std::erase_if(stack().held, [](const entry& each) { return !*each.alive; });
-    const std::vector<entry> held = stack().held;  // The handler may take locks of its own.
+    held_stack* const own = stack();
+    if (own == nullptr) {
+      return;
+    }
+    std::erase_if(own->held, [](const entry& each) { return !*each.alive; });
+    const std::vector<entry> held = own->held;  // The handler may take locks of its own.
     for (const entry& each : held) {
       if (each.kind == kind && object != nullptr && each.object == object) {
         if (context != nullptr && each.context == context) {

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -15,30 +16,36 @@
 #include <new>
 
 #include <paddock/base/fd.hpp>
+#include <paddock/base/result.hpp>
 #include <paddock/version.hpp>
 
 namespace PADDOCK_NAMESPACE::detail {
 
 /// A private mapping of a file in memory, which the kernel lists by its name: who comes first makes it, all others find
 /// it in /proc/self/maps. A child has a copy. T is made once and never destroyed; its name must change with its layout.
-/// Returns null where there is no /proc, or no memory.
+/// Errors: not_found where there is no /proc; else those of open, mmap and so on.
 template <class T>
-[[nodiscard]] T* process_page(const char* name) noexcept {
+[[nodiscard]] result<T*> process_page(const char* name) noexcept {
   static_assert(sizeof(T) <= 4096);
   // The directory of this process alone: its lock keeps out whoever looks at the same time.
   const unique_fd own = unique_fd::adopt(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!own.valid() || ::flock(own.get(), LOCK_EX) != 0) {
-    return nullptr;
+  if (!own.valid()) {
+    return fail_errno("open");
+  }
+  while (::flock(own.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) {
+      return fail_errno("flock");
+    }
   }
   std::FILE* const maps = std::fopen("/proc/self/maps", "re");
   if (maps == nullptr) {
-    return nullptr;
+    return fail_errno("open");
   }
   char line[512];
   void* found = nullptr;
+  const std::size_t length = std::strlen(name);
   while (found == nullptr && std::fgets(line, sizeof line, maps) != nullptr) {
     const char* const file = std::strstr(line, "/memfd:");
-    const std::size_t length = std::strlen(name);
     std::uintptr_t address = 0;
     if (file != nullptr && std::strncmp(file + 7, name, length) == 0 && file[7 + length] == ' ' &&
         std::sscanf(line, "%" SCNxPTR, &address) == 1) {
@@ -50,11 +57,17 @@ template <class T>
     return std::launder(static_cast<T*>(found));
   }
   const unique_fd memory = unique_fd::adopt(::memfd_create(name, MFD_CLOEXEC));
-  if (!memory.valid() || ::ftruncate(memory.get(), 4096) != 0) {
-    return nullptr;
+  if (!memory.valid()) {
+    return fail_errno("memfd_create");
+  }
+  if (::ftruncate(memory.get(), 4096) != 0) {
+    return fail_errno("ftruncate");
   }
   void* const page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory.get(), 0);
-  return page != MAP_FAILED ? new (page) T : nullptr;
+  if (page == MAP_FAILED) {
+    return fail_errno("mmap");
+  }
+  return new (page) T;
 }
 
 }  // namespace PADDOCK_NAMESPACE::detail

@@ -102,7 +102,8 @@ class fence_list {
       if (fence_of(word)->context() == context) {
         by.get();
         // order: publish, as in add().
-        present->slot(i).store(word_of(by, as), order::publish);
+        const usage kept = fence_of(word) == &by ? std::min(as, usage_in(word)) : as;
+        present->slot(i).store(word_of(by, kept), order::publish);
         retire(word & ~usage_mask);
       }
     }
@@ -147,6 +148,7 @@ class fence_list {
   /// Calls `visit(fence, usage)` for all of them, until it says false.
   template <class Visit>
   bool for_each_owned(Visit visit) const noexcept {
+    const reading inside(*domain_);  // The visitor may change the list.
     const block* const present = block_.load(order::own);
     const std::uint32_t count = present != nullptr ? present->count.load(order::own) : 0;
     for (std::uint32_t i = 0; i < count; ++i) {

@@ -36,7 +36,8 @@ enum class duplicates : std::uint8_t {
 ///     PADDOCK_TRY_VOID(locks.lock_all(lock_both));
 ///     PADDOCK_TRY_VOID(source.add(locks.held(source), job, usage::read));
 ///
-/// The destructor unlocks, the last one first. Thread-safety: one thread at a time. Up to sixteen locks allocate
+/// The destructor unlocks, the last one first: the reservations must live until then, and while lock_all() waits for
+/// one of them. Thread-safety: one thread at a time. Up to sixteen locks allocate
 /// nothing.
 class lock_set {
  public:
@@ -50,26 +51,31 @@ class lock_set {
 
   /// Runs `lock_them`, which calls lock() and passes its errors on, until it succeeds with all locks held or fails for
   /// another reason than contention; then nothing is locked. Returns what it returned.
-  /// Errors: those of lock() and of `lock_them`. Kernel: drm_exec_until_all_locked.
+  /// Errors: those of lock() and of `lock_them`; invalid_argument when the set holds locks already.
+  /// Kernel: drm_exec_until_all_locked.
   template <std::invocable LockThem>
   [[nodiscard]] result<void> lock_all(LockThem lock_them) noexcept {
+    if (count_ != 0) {
+      return fail(errc::invalid_argument, "lock_set::lock_all: the set holds locks");
+    }
+    contended_ = nullptr;
+    context_.renew();
     for (;;) {
       result<void> ended = lock_them();
       first_ = nullptr;  // What was waited for is held, whether or not it was asked for again.
-      if (ended.has_value() && contended_ == nullptr) {
+      reservation* const wanted = contended_;
+      if (ended.has_value() && wanted == nullptr) {
         return {};
       }
       unlock_all();
       if (ended.has_value()) {
-        contended_ = nullptr;
         return fail(errc::deadlock, "lock_set::lock_all: an error of lock() was not passed on");
       }
-      if (ended.error() != errc::deadlock || contended_ == nullptr) {
-        contended_ = nullptr;
+      if (ended.error() != errc::deadlock || wanted == nullptr) {
         return ended;
       }
       ++retries_;
-      PADDOCK_TRY_VOID(lock_contended());
+      PADDOCK_TRY_VOID(lock_contended(*wanted));
     }
   }
   /// The same for a range whose elements are, or dereference to, reservations, each with room for so many fences.
@@ -149,6 +155,7 @@ class lock_set {
       drop_last();
     }
     first_ = nullptr;
+    contended_ = nullptr;
   }
 
  private:
@@ -159,7 +166,7 @@ class lock_set {
     alignas(resv_lock) std::byte bytes[sizeof(resv_lock)];
   };
   struct chunk {
-    slot locks[in_chunk];
+    slot locks[in_chunk];  // NOLINT: see slot.
     std::unique_ptr<chunk> next;
   };
 
@@ -204,12 +211,11 @@ class lock_set {
   }
 
   /// Waits for the lock that was in the way. Requires: nothing is held.
-  [[nodiscard]] result<void> lock_contended() noexcept {
-    reservation* const wanted = std::exchange(contended_, nullptr);
-    PADDOCK_TRY_VOID(wanted->take(&context_, until_, stop_, contended_at_));
-    new (&inside_[0]) resv_lock(*wanted, &context_);
+  [[nodiscard]] result<void> lock_contended(reservation& wanted) noexcept {
+    PADDOCK_TRY_VOID(wanted.take(&context_, until_, stop_, contended_at_));
+    new (&inside_[0]) resv_lock(wanted, &context_);
     count_ = 1;
-    first_ = wanted;
+    first_ = &wanted;
     return {};
   }
 

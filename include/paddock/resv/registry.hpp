@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/detail/process_page.hpp>
@@ -27,16 +29,27 @@ namespace detail {
 /// The reservations of this process by buffer. Shared objects with the same version of paddock have the same one.
 class reservation_registry {
  public:
-  [[nodiscard]] static reservation_registry& here() noexcept {
+  /// Errors: those of process_page(), but for not_found: without /proc each shared object has its own.
+  [[nodiscard]] static result<reservation_registry*> here() noexcept {
 #if defined(PADDOCK_CHECKED)
     static constexpr const char* name = "paddock-reservations-0.1-checked";
 #else
     static constexpr const char* name = "paddock-reservations-0.1";
 #endif
     static_assert(PADDOCK_VERSION_MAJOR == 0 && PADDOCK_VERSION_MINOR == 1, "the name goes with the layout");
-    static reservation_registry* const shared = process_page<reservation_registry>(name);
-    static reservation_registry own;  // Without /proc each shared object has its own.
-    return shared != nullptr ? *shared : own;
+    static std::atomic<reservation_registry*> known{nullptr};
+    if (reservation_registry* const found = known.load(); found != nullptr) {
+      return found;
+    }
+    result<reservation_registry*> found = process_page<reservation_registry>(name);
+    if (!found && found.error() == errc::not_found) {
+      static reservation_registry own;
+      found = &own;
+    }
+    if (found) {
+      known = *found;
+    }
+    return found;
   }
 
   /// With a reference for the caller. Null: out of memory.
@@ -123,9 +136,14 @@ inline void reservation_registry::put(shared_reservation& held) noexcept {
 }  // namespace detail
 
 /// The reservation of a buffer, made by whoever asks first: all who import it, through whatever driver, order their
-/// work by the same fences. Errors: out_of_memory. Thread-safety: any thread.
-[[nodiscard]] inline result<reservation_ptr> reservation_of(buffer_id buffer) noexcept {
-  shared_reservation* const found = detail::reservation_registry::here().find_or_make(buffer);
+/// work by the same fences, for as long as one of them has a reference; who lets go while a job of his is pending takes
+/// that job's fence from the others. The shared object that asked first must stay loaded until then. Errors:
+/// out_of_memory; limit_reached and others of open() and mmap(), at the first call of a shared object. Thread-safety:
+/// any thread.
+[[nodiscard]] inline result<reservation_ptr> reservation_of(buffer_id buffer, place at = place::here()) noexcept {
+  might_alloc(at);
+  PADDOCK_TRY(detail::reservation_registry* const registry, detail::reservation_registry::here());
+  shared_reservation* const found = registry->find_or_make(buffer);
   if (found == nullptr) {
     return fail(errc::out_of_memory, "reservation_of");
   }

@@ -40,6 +40,8 @@ class acquire_context {
   acquire_context(const acquire_context&) = delete;
   acquire_context& operator=(const acquire_context&) = delete;
 
+  /// Begins a new life, as the youngest: for who goes on with other work. Requires: held() == 0.
+  void renew() noexcept { inner_.stamp = 0; }
   /// How many reservations are locked by it.
   [[nodiscard]] std::size_t held() const noexcept { return inner_.held; }
 
@@ -118,7 +120,8 @@ class reservation {
   // --- locking -----------------------------------------------------------------------------------------------------
 
   /// Takes the lock. Requires: the thread has no other reservation locked; for more there are acquire_context and
-  /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread took it.
+  /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread took it,
+  /// without a context.
   /// Kernel: dma_resv_lock without a context.
   [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {},
                                        place at = place::here()) noexcept {
@@ -193,8 +196,8 @@ class reservation {
   }
 
   /// Each fence of that context becomes this one: the job that they stood for cannot touch the buffer any more once
-  /// this one is done. Errors: wrong_lock; invalid_argument as add(); out_of_memory, and then nothing has changed.
-  /// Kernel: dma_resv_replace_fences.
+  /// this one is done. Where it stands already it keeps its usage, if that is the stronger one. Errors: wrong_lock;
+  /// invalid_argument as add(); out_of_memory, and then nothing has changed. Kernel: dma_resv_replace_fences.
   [[nodiscard]] result<void> replace(const resv_lock& proof, std::uint64_t context, const fence_ptr& by, usage as,
                                      place at = place::here()) noexcept {
     might_alloc(at);
@@ -383,8 +386,10 @@ class reservation {
                                   place at) noexcept {
     detail::note_locking(this, context, at);
     result<void> ended = judge(lock(context != nullptr ? &context->inner_ : nullptr, until, stop));
-    if (!ended) {
-      detail::note_unlocked(this);
+    if (ended) {
+      detail::note_locked(this);
+    } else {
+      detail::note_refused(this);
     }
     return ended;
   }

@@ -2,7 +2,7 @@
 #include <paddock/fence/wait.hpp>
 
 #include <atomic>
-#include <ranges>
+#include <cstddef>
 #include <thread>
 #include <vector>
 
@@ -66,6 +66,31 @@ void with_every_policy(Each each) {
 
 }  // namespace
 
+namespace {
+
+/// A range whose end is of another type than its beginning: the fences up to the first empty pointer.
+struct before_null {
+  struct sentinel {};
+  struct iterator {
+    using value_type = fence_ptr;
+    using difference_type = std::ptrdiff_t;
+    const fence_ptr& operator*() const noexcept { return *at; }
+    iterator& operator++() noexcept {
+      ++at;
+      return *this;
+    }
+    iterator operator++(int) noexcept { return {at++}; }
+    friend bool operator==(const iterator& i, sentinel) noexcept { return !*i.at; }
+    friend bool operator==(const iterator&, const iterator&) noexcept = default;
+    const fence_ptr* at{nullptr};
+  };
+  [[nodiscard]] iterator begin() const noexcept { return {first}; }
+  [[nodiscard]] static sentinel end() noexcept { return {}; }
+  const fence_ptr* first;
+};
+
+}  // namespace
+
 TEST_CASE("every wait policy tells signaled, failed and timed out apart", "[threads]") {
   with_every_policy([](auto policy) { check_policy<decltype(policy)>(); });
 }
@@ -108,8 +133,9 @@ TEST_CASE("waiting for all ends with the last, and tells a failure", "[threads]"
     CHECK(wait_all(fences, long_enough(), policy) == wait_status::signaled);
     signaler.join();
     CHECK(wait_all(fences, deadline::now(), policy) == wait_status::signaled);
-    CHECK(wait_all(fences | std::views::take_while([](const fence_ptr& f) { return f->is_signaled(); }),
-                   deadline::now(), policy) == wait_status::signaled);
+    auto with_end = fences;
+    with_end.emplace_back();
+    CHECK(wait_all(before_null{with_end.data()}, deadline::now(), policy) == wait_status::signaled);
 
     const auto failing = make_fences(3);
     failing[1]->fail(EIO);

@@ -38,9 +38,6 @@ struct contest {
   template <class Round>
   result<void> lose(lock_set& younger, Round round) {
     lock_set older;
-    // Its age.
-    REQUIRE(older.lock_all([&] { return older.lock(theirs); }));
-    older.unlock_all();
     std::barrier both(2);
     bool won = false;
     std::thread winner([&] {
@@ -49,6 +46,7 @@ struct contest {
                 .lock_all([&]() -> result<void> {
                   PADDOCK_TRY_VOID(older.lock(theirs));
                   if (++rounds == 1) {
+                    both.arrive_and_wait();  // It has its age; the younger one begins.
                     both.arrive_and_wait();  // The younger one has taken `mine`.
                   }
                   return older.lock(mine);
@@ -58,6 +56,7 @@ struct contest {
       older.unlock_all();
     });
     int tries = 0;
+    both.arrive_and_wait();
     auto ended = younger.lock_all([&]() -> result<void> {
       if (++tries == 1) {
         PADDOCK_TRY_VOID(younger.lock(mine));
@@ -74,8 +73,7 @@ struct contest {
 
 }  // namespace
 
-// --- locking
-// ----------------------------------------------------------------------------------------------------------
+// --- locking -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("a set holds what it locked until it is left, and can be used again") {
   std::array<reservation, 3> all;
@@ -208,8 +206,7 @@ TEST_CASE("hundreds of locks are held, with proofs that stay where they are") {
   }
 }
 
-// --- errors
-// -----------------------------------------------------------------------------------------------------------
+// --- errors --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("an error that is no contention ends it, with nothing locked") {
   reservation a;
@@ -274,8 +271,7 @@ TEST_CASE("a deadline is for all locks of a set, and so is a stop") {
   CHECK_FALSE(a.is_locked());
 }
 
-// --- contention
-// -------------------------------------------------------------------------------------------------------
+// --- contention ----------------------------------------------------------------------------------------------------
 
 TEST_CASE("the younger set lets go, waits for what was in the way, and begins anew") {
   contest c;

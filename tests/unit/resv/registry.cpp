@@ -74,11 +74,11 @@ TEST_CASE("whoever looks for the page of this process finds the one that is ther
   struct page {
     int value{0};
   };
-  auto* const first = detail::process_page<page>("paddock-test");
-  REQUIRE(first != nullptr);
-  first->value = 5;
-  CHECK(detail::process_page<page>("paddock-test") == first);
-  CHECK(first->value == 5);
-  CHECK(detail::process_page<page>("paddock-test-2") != first);
-  CHECK(detail::process_page<page>("paddock") != first);
+  const auto first = detail::process_page<page>("paddock-test");
+  REQUIRE(first);
+  (*first)->value = 5;
+  CHECK(detail::process_page<page>("paddock-test") == *first);
+  CHECK((*first)->value == 5);
+  CHECK(detail::process_page<page>("paddock-test-2") != *first);
+  CHECK(detail::process_page<page>("paddock") != *first);
 }
