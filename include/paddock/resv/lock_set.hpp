@@ -165,8 +165,8 @@ class lock_set {
   struct slot {
     alignas(resv_lock) std::byte bytes[sizeof(resv_lock)];
   };
-  struct chunk {
-    slot locks[in_chunk];  // NOLINT: see slot.
+  struct chunk {  // NOLINT(cppcoreguidelines-pro-type-member-init): see slot.
+    slot locks[in_chunk];
     std::unique_ptr<chunk> next;
   };
 

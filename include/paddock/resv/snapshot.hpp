@@ -17,8 +17,10 @@ namespace PADDOCK_NAMESPACE {
 /// A range of fence_ptr. Up to eight need no allocation. Thread-safety: as a container.
 class fence_snapshot {
  public:
-  fence_snapshot() noexcept {}  // NOLINT(modernize-use-equals-default): the room inside stays as it is.
+  // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init, modernize-use-equals-default): the room inside stays as it is.
+  fence_snapshot() noexcept {}
   fence_snapshot(fence_snapshot&& other) noexcept { take(other); }
+  // NOLINTEND(cppcoreguidelines-pro-type-member-init, modernize-use-equals-default)
   fence_snapshot& operator=(fence_snapshot&& other) noexcept {
     if (this != &other) {
       clear();
