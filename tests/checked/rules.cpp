@@ -2,6 +2,8 @@
 // Each rule, broken once: what is found names the place where it happened and the one that it conflicts with.
 #include <paddock/base/checking.hpp>
 
+#include <array>
+#include <memory>
 #include <optional>
 #include <thread>
 
@@ -169,6 +171,32 @@ TEST_CASE("a proof that was handed on is not the thread's any more") {
   std::thread([taken = std::move(*held)]() mutable { taken.unlock(); }).join();
   CHECK(other.lock());
   CHECK(r.lock());
+  CHECK(found.take().empty());
+}
+
+TEST_CASE("an attempt that was refused ends nothing, and a lock that was handed on is followed") {
+  const violations found;
+  reservation r;
+  auto locks = std::make_unique<lock_set>(duplicates::ignored);
+  REQUIRE(locks->lock_all(std::array{&r, &r}));
+  std::thread([&] { locks.reset(); }).join();  // Left by another thread.
+  CHECK(r.lock());
+
+  // Somebody waits while it is handed on.
+  auto held = r.lock();
+  std::thread waiting([&] { CHECK(r.lock()); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::thread([taken = std::move(*held)]() mutable { taken.unlock(); }).join();
+  waiting.join();
+  CHECK(r.lock());
+  CHECK(found.take().empty());
+}
+
+TEST_CASE("a name that paddock uses itself is another kind of lock") {
+  const violations found;
+  const int lock = 0;
+  const signaling_section signaling;
+  const checked_lock_section mine("a fence", &lock);
   CHECK(found.take().empty());
 }
 

@@ -137,7 +137,7 @@ class checker {
   [[nodiscard]] static lock_kind kind_of(const char* name) {
     shared& s = state();
     const std::lock_guard guard(s.mutex);
-    for (std::size_t i = 0; i < s.names.size(); ++i) {
+    for (auto i = static_cast<std::size_t>(lock_kind::first_of_users); i < s.names.size(); ++i) {
       if (s.names[i] == name) {
         return static_cast<lock_kind>(i);
       }

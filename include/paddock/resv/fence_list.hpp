@@ -135,6 +135,7 @@ class fence_list {
       }
     }
     made->count.store(kept, order::own);
+    // order: publish, a release, as in grow().
     block_.store(made, order::publish);
     if (old != nullptr) {
       for (std::uint32_t i = 0; i < old->count.load(order::own); ++i) {

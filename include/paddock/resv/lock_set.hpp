@@ -3,7 +3,6 @@
 /// `lock_set`: many reservations locked together, in any order, without deadlock. Kernel: drm_exec.
 #pragma once
 
-#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -37,11 +36,12 @@ enum class duplicates : std::uint8_t {
 ///     PADDOCK_TRY_VOID(source.add(locks.held(source), job, usage::read));
 ///
 /// The destructor unlocks, the last one first: the reservations must live until then, and while lock_all() waits for
-/// one of them. Thread-safety: one thread at a time. Up to sixteen locks allocate
-/// nothing.
+/// one of them. Up to sixteen locks allocate nothing.
+/// Thread-safety: one thread at a time.
 class lock_set {
  public:
   /// `until` and `stop` hold for every lock that is waited for.
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): see slot.
   explicit lock_set(duplicates twice = duplicates::refused, deadline until = deadline::never(),
                     std::stop_token stop = {}) noexcept
       : until_(until), stop_(std::move(stop)), twice_(twice) {}
@@ -58,7 +58,6 @@ class lock_set {
     if (count_ != 0) {
       return fail(errc::invalid_argument, "lock_set::lock_all: the set holds locks");
     }
-    contended_ = nullptr;
     context_.renew();
     for (;;) {
       result<void> ended = lock_them();
@@ -220,7 +219,7 @@ class lock_set {
   }
 
   acquire_context context_;
-  std::array<resv_lock, inside> inside_;
+  slot inside_[inside];
   std::unique_ptr<chunk> more_;
   std::size_t count_{0};
   std::uint64_t retries_{0};

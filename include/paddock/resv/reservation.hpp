@@ -32,8 +32,8 @@ namespace PADDOCK_NAMESPACE {
 class reservation;
 
 /// Who takes several reservations: its age decides who goes first, and it keeps it over all retries, so that the oldest
-/// always gets on. Nothing is shared between contexts. Thread-safety: one thread at a time.
-/// Requires: it holds nothing when it ends. Kernel: ww_acquire_ctx.
+/// always gets on. Nothing is shared between contexts. Requires: it holds nothing when it ends.
+/// Thread-safety: one thread at a time. Kernel: ww_acquire_ctx.
 class acquire_context {
  public:
   acquire_context() noexcept = default;
@@ -107,8 +107,9 @@ class resv_guard {
 
 /// The fences of one buffer, or of several that move together. Each has a usage; a later one of its context takes the
 /// place of an earlier one. What is done is dropped when its slot is needed, and freed when no reader can see it: at
-/// most 64 fences, and one job a context, outlive their end here. Thread-safety: what takes a resv_lock is for its
-/// holder; all else is for any thread, never waits for a holder, and is never waited for.
+/// most 64 fences, and one job a context, outlive their end here between two calls of reserve().
+/// Thread-safety: what takes a resv_lock is for its holder; all else is for any thread, never waits for a holder, and
+/// is never waited for.
 class reservation {
  public:
   reservation() noexcept : fences_(domain_here()) {}

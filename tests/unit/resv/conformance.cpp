@@ -6,6 +6,8 @@
 #include <paddock/resv/reservation.hpp>
 
 #include <array>
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #include "catch.hpp"
@@ -171,6 +173,46 @@ TEST_CASE("R19 room adds up, and lists grow") {
   fences[0].reset();
   CHECK(freed.freed == 1);
   fences[1]->signal();
+}
+
+TEST_CASE("R21 unlocked iteration while another thread adds until the list grows") {
+  constexpr std::size_t added = 2000;
+  reservation r;
+  std::atomic<bool> over{false};
+  std::vector<fence_ptr> fences = test::make_fences(added);
+  std::thread adder([&] {
+    for (const fence_ptr& each : fences) {
+      add(r, each, usage::read);
+    }
+    over = true;
+  });
+  bool live = true;
+  std::size_t restarts = 0;
+  for (bool last = false; !last;) {
+    last = over;
+    std::size_t total = 0;
+    fence_cursor each(r, usage::bookkeep);
+    for (fence_ptr f = each.next(); f; f = each.next()) {
+      if (each.is_restarted()) {
+        restarts += total != 0 ? 1U : 0U;
+        total = 0;
+      }
+      live = live && f->name() != nullptr && !f->is_signaled();
+      ++total;
+    }
+    if (last) {
+      CHECK(total == added);
+    } else {
+      CHECK(total <= added);
+    }
+  }
+  adder.join();
+  CHECK(live);
+  INFO(restarts << " restarts");
+  CHECK(pending(r).size() == added);
+  for (const fence_ptr& each : fences) {
+    each->signal();
+  }
 }
 
 TEST_CASE("R23 resv copy") {

@@ -362,4 +362,21 @@ TEST_CASE("who waits for a lock that is kept for an older context lets go when t
   CHECK(got_both);
 }
 
+TEST_CASE("a context that is renewed is the youngest") {
+  reservation a;
+  reservation b;
+  acquire_context first;
+  REQUIRE(a.lock(first));
+  acquire_context second;
+  const auto held = b.lock(second);
+  REQUIRE(held);
+  {
+    const auto mine = a.lock(first);
+    CHECK(fails_with(b.lock(first, shortly()), errc::timed_out));  // The older one waits.
+  }
+  first.renew();
+  const auto mine = a.lock(first);
+  CHECK(fails_with(b.lock(first, shortly()), errc::deadlock));
+}
+
 }  // namespace paddock

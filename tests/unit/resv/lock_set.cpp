@@ -419,4 +419,33 @@ TEST_CASE("two sets in opposite orders both get through, again and again") {
   CHECK(std::ranges::none_of(all, [](const reservation& r) { return r.is_locked(); }));
 }
 
+TEST_CASE("a set that holds locks is left before it is locked anew") {
+  reservation a;
+  reservation b;
+  lock_set locks;
+  REQUIRE(locks.lock(a));
+  CHECK(fails_with(locks.lock_all(std::array{&b}), errc::invalid_argument));
+  CHECK(a.is_locked());
+  CHECK_FALSE(b.is_locked());
+  locks.unlock_all();
+  CHECK(locks.lock_all(std::array{&a, &b}));
+}
+
+TEST_CASE("what was refused before the set was left is forgotten with it") {
+  reservation a;
+  reservation b;
+  acquire_context older;
+  auto held = b.lock(older);
+  REQUIRE(held);
+  lock_set locks;
+  REQUIRE(locks.lock(a));
+  CHECK(fails_with(locks.lock(b), errc::deadlock));
+  locks.unlock_all();
+  CHECK(locks.lock_all(std::array{&a}));
+  locks.unlock_all();
+  // An error of the function's own that looks the same waits for nothing.
+  CHECK(fails_with(locks.lock_all([]() -> result<void> { return fail(errc::deadlock, "its own"); }), errc::deadlock));
+  CHECK(locks.retries() == 0);
+}
+
 }  // namespace paddock

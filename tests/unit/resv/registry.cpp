@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <paddock/resv/registry.hpp>
 
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+
 #include <atomic>
+#include <chrono>
+#include <csignal>
 #include <thread>
 #include <vector>
 
@@ -81,4 +88,41 @@ TEST_CASE("whoever looks for the page of this process finds the one that is ther
   CHECK((*first)->value == 5);
   CHECK(detail::process_page<page>("paddock-test-2") != *first);
   CHECK(detail::process_page<page>("paddock") != *first);
+}
+
+TEST_CASE("a page that cannot be looked for is an error, not another page") {
+  struct page {
+    int value{0};
+  };
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const auto refused = detail::process_page<page>("paddock-test-limit");
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(refused.error() == errc::limit_reached);
+  CHECK(detail::process_page<page>("paddock-test-limit"));
+}
+
+TEST_CASE("a signal does not part those who look for a page", "[threads]") {
+  struct page {
+    int value{0};
+  };
+  struct sigaction act {};
+  act.sa_handler = [](int) {};  // Without SA_RESTART.
+  struct sigaction before {};
+  REQUIRE(::sigaction(SIGUSR1, &act, &before) == 0);
+  // Somebody else looks meanwhile, for long.
+  const unique_fd own = unique_fd::adopt(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  REQUIRE(::flock(own.get(), LOCK_EX) == 0);
+  result<page*> found = fail(errc::busy, "not yet");
+  std::thread looking([&] { found = detail::process_page<page>("paddock-test-signal"); });
+  for (int i = 0; i < 20; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ::pthread_kill(looking.native_handle(), SIGUSR1);
+  }
+  REQUIRE(::flock(own.get(), LOCK_UN) == 0);
+  looking.join();
+  ::sigaction(SIGUSR1, &before, nullptr);
+  CHECK(found);
 }

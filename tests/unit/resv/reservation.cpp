@@ -739,4 +739,44 @@ TEST_CASE("a wish reaches the sources of what is pending up to its usage") {
   CHECK(all[3].heard == 0);
 }
 
+TEST_CASE("a fence that takes its own place keeps the stronger usage") {
+  reservation r;
+  const fence_ptr f = make_fence();
+  add(r, f, usage::write);
+  const auto lock = r.lock();
+  REQUIRE(r.replace(*lock, f->context(), f, usage::bookkeep));
+  CHECK(pending(r) == std::vector<found>{{f.get(), usage::write}});
+  REQUIRE(r.replace(*lock, f->context(), f, usage::kernel));
+  CHECK(pending(r) == std::vector<found>{{f.get(), usage::kernel}});
+  f->signal();
+}
+
+TEST_CASE("who visits under the lock may change the list: what is walked over is there to its end") {
+  release_count freed;
+  reservation r;
+  const auto lock = r.lock();
+  REQUIRE(r.reserve(*lock, 4));
+  std::vector<fence_ptr> fences;
+  for (int i = 0; i < 4; ++i) {
+    fences.push_back(freed.make());
+    REQUIRE(r.add(*lock, fences.back(), usage::read));
+  }
+  std::size_t visited = 0;
+  CHECK(r.for_each(*lock, usage::bookkeep, [&](fence& f, usage) {
+    if (++visited == 1) {
+      for (const fence_ptr& each : fences) {
+        each->signal();
+      }
+      fences.clear();
+      CHECK(r.reserve(*lock, 100));  // Another list, without what is done.
+      CHECK(r.collect(*lock) != 0U);
+    }
+    CHECK(f.is_signaled());
+    CHECK(freed.freed == 0);
+  }));
+  CHECK(visited == 4);
+  CHECK(r.collect(*lock) == 0U);
+  CHECK(freed.freed == 4);
+}
+
 }  // namespace paddock
