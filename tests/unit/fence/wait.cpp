@@ -64,10 +64,6 @@ void with_every_policy(Each each) {
   each(sleepy_wait{});
 }
 
-}  // namespace
-
-namespace {
-
 /// A range whose end is of another type than its beginning: the fences up to the first empty pointer.
 struct before_null {
   struct sentinel {};
@@ -81,7 +77,6 @@ struct before_null {
     }
     iterator operator++(int) noexcept { return {at++}; }
     friend bool operator==(const iterator& i, sentinel) noexcept { return !*i.at; }
-    friend bool operator==(const iterator&, const iterator&) noexcept = default;
     const fence_ptr* at{nullptr};
   };
   [[nodiscard]] iterator begin() const noexcept { return {first}; }
