@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // The cases of the kernel's own suites for dma_resv (st-dma-resv) and drm_exec (drm_exec_test), by their numbers, and
 // those that they leave out.
-#include <algorithm>
 #include <paddock/resv/cursor.hpp>
 #include <paddock/resv/lock_set.hpp>
 #include <paddock/resv/reservation.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <thread>
