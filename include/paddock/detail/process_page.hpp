@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdint>
@@ -26,7 +27,11 @@ namespace PADDOCK_NAMESPACE::detail {
 /// Errors: not_found where there is no /proc; else those of open, mmap and so on.
 template <class T>
 [[nodiscard]] result<T*> process_page(const char* name) noexcept {
-  static_assert(sizeof(T) <= 4096);
+  struct content {
+    std::atomic<bool> made{false};
+    T value;
+  };
+  static_assert(sizeof(content) <= 4096);
   // The directory of this process alone: its lock keeps out whoever looks at the same time.
   const unique_fd own = unique_fd::adopt(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!own.valid()) {
@@ -54,7 +59,10 @@ template <class T>
   }
   std::fclose(maps);
   if (found != nullptr) {
-    return std::launder(static_cast<T*>(found));
+    auto* const there = std::launder(static_cast<content*>(found));
+    // order: acquire: pairs with the store below. The lock on the directory says as much, but not to the language.
+    static_cast<void>(there->made.load(std::memory_order_acquire));
+    return &there->value;
   }
   const unique_fd memory = unique_fd::adopt(::memfd_create(name, MFD_CLOEXEC));
   if (!memory.valid()) {
@@ -67,7 +75,10 @@ template <class T>
   if (page == MAP_FAILED) {
     return fail_errno("mmap");
   }
-  return new (page) T;
+  auto* const made = new (page) content;
+  // order: release: the value is made.
+  made->made.store(true, std::memory_order_release);
+  return &made->value;
 }
 
 }  // namespace PADDOCK_NAMESPACE::detail

@@ -53,6 +53,9 @@ class chain_core {
       Fence* const next = link != nullptr ? link->next_pending() : nullptr;
       drop(held);
       if (next == nullptr) {
+        if (link != &self()) {
+          drop(self().next_pending());  // What finished only under the look at it above: takes it out.
+        }
         self().complete();
         self().put();
         return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <paddock/fence/chain.hpp>
 
+#include <atomic>
 #include <barrier>
 #include <thread>
 #include <utility>
@@ -186,6 +187,21 @@ TEST_CASE("a chain that somebody waits for lives until it is complete, though no
   first.reset();
   second.reset();
   CHECK(freed.freed == 2);
+}
+
+TEST_CASE("a link that completes keeps none that was found finished only when it was to be waited for") {
+  static std::atomic<int> freed{0};
+  static constexpr fence_ops done{.enable_signaling = [](fence&) noexcept { return false; },
+                                  .release = [](fence&) noexcept { ++freed; }};
+  freed = 0;
+  const fence_ptr second = make_fence();
+  const fence_ptr head = link(link({}, make_fence(&done), 1), second, 2);
+  counting_callback node;
+  head->add_callback(node);
+  CHECK(freed == 0);
+  second->signal();
+  CHECK(node.runs == 1);
+  CHECK(freed == 1);
 }
 
 TEST_CASE("dropping a chain of a million pending links takes constant stack") {
