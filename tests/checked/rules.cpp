@@ -2,13 +2,20 @@
 // Each rule, broken once: what is found names the place where it happened and the one that it conflicts with.
 #include <paddock/base/checking.hpp>
 
+#include <sys/eventfd.h>
+
 #include <array>
 #include <memory>
 #include <optional>
 #include <thread>
 
+#include <paddock/fence/await.hpp>
 #include <paddock/fence/context.hpp>
 #include <paddock/fence/merge.hpp>
+#include <paddock/fence/stub.hpp>
+#include <paddock/fence/timeline.hpp>
+#include <paddock/fence/tracked.hpp>
+#include <paddock/fence/user_fence.hpp>
 #include <paddock/fence/wait.hpp>
 #include <paddock/resv/lock_set.hpp>
 #include <paddock/resv/reservation.hpp>
@@ -70,6 +77,40 @@ TEST_CASE("an allocation on the way to signal a fence") {
   CHECK(r.add(*lock, *made, usage::read));
   CHECK(found.take().empty());
   (*made)->signal();
+}
+
+TEST_CASE("every call of the fences that allocates says so") {
+  const violations found;
+  const fence_ptr f = make_fence();
+  const timeline t = *timeline::create();
+  const timeline other = *timeline::create();
+  tracked_context queue("queue", std::chrono::seconds(1));
+  const user_fence given = *user_fence::create("given");
+  const unique_fd event = unique_fd::adopt(::eventfd(0, EFD_CLOEXEC));
+  REQUIRE(t.submit(timeline_point(1), f));
+  REQUIRE(found.take().empty());
+  const signaling_section signaling;
+  const unsigned section = __LINE__ - 1;
+  const auto says = [&](bool worked, unsigned line) {
+    CHECK(worked);
+    found.check_one(rule::allocate_while_signaling, line, section);
+  };
+  says(stub_fence(fence_outcome{}).has_value(), __LINE__);
+  says(stub_fence(monotonic_clock::time_point(std::chrono::seconds(1))).has_value(), __LINE__);
+  says(timeline::create().has_value(), __LINE__);
+  says(t.submit(timeline_point(2), f).has_value(), __LINE__);
+  says(t.at(timeline_point(3)).has_value(), __LINE__);
+  says(t.notify(event, timeline_point(3)).has_value(), __LINE__);
+  says(user_fence::create("another").has_value(), __LINE__);
+  says(bounded(given, long_enough()).has_value(), __LINE__);
+  says(then(*f, [](const fence_outcome&) noexcept {}).has_value(), __LINE__);
+  // These two allocate in two places each, and say so of both.
+  CHECK(queue.create());
+  CHECK(found.take().size() == 2);
+  CHECK(other.transfer(timeline_point(1), t, timeline_point(1)));
+  CHECK(found.take().size() == 2);
+  f->signal();
+  CHECK(found.take().empty());
 }
 
 TEST_CASE("a reservation locked on the way to signal a fence") {

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/fence/context.hpp>
 #include <paddock/fence/fence.hpp>
@@ -246,7 +247,8 @@ concept continuation_function = std::is_nothrow_move_constructible_v<Function> &
 /// function returns nothing, else with what it returns as result<void>. It may be dropped. Errors: out_of_memory; the
 /// function is not called then.
 template <continuation_function Function>
-[[nodiscard]] result<fence_ptr> then(fence& f, Function function) noexcept {
+[[nodiscard]] result<fence_ptr> then(fence& f, Function function, place at = place::here()) noexcept {
+  might_alloc(at);
   auto* const made = new (std::nothrow) detail::continuation<Function>(std::move(function));
   if (made == nullptr) {
     return fail(errc::out_of_memory, "then");

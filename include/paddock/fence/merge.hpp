@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/fence/array.hpp>
 #include <paddock/fence/chain.hpp>
@@ -80,7 +81,7 @@ void for_each_leaf(fence_ptr top, Visit&& visit) {
     }
   }
   switch (kept) {
-    case 0: return stub_fence(latest);
+    case 0: return stub_fence(latest, at);
     case 1: return std::move(leaves[0]);
     default: return fence_array::create_from(std::span(leaves.get(), kept));
   }

@@ -5,6 +5,7 @@
 
 #include <new>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/fence/fence.hpp>
 
@@ -32,7 +33,8 @@ class stub final : public fence {
 
 /// A fence of its own that completed then, so: for work that was done before anybody asked.
 /// Errors: out_of_memory. Kernel: dma_fence_allocate_private_stub.
-[[nodiscard]] inline result<fence_ptr> stub_fence(fence_outcome outcome) noexcept {
+[[nodiscard]] inline result<fence_ptr> stub_fence(fence_outcome outcome, place at = place::here()) noexcept {
+  might_alloc(at);
   static constexpr fence_ops operations{.release = &detail::stub::release};
   auto* const made = new (std::nothrow) detail::stub(outcome, &operations);
   if (made == nullptr) {
@@ -40,8 +42,8 @@ class stub final : public fence {
   }
   return fence_ptr::adopt(made);
 }
-[[nodiscard]] inline result<fence_ptr> stub_fence(monotonic_clock::time_point when) noexcept {
-  return stub_fence(fence_outcome{0, when});
+[[nodiscard]] inline result<fence_ptr> stub_fence(monotonic_clock::time_point when, place at = place::here()) noexcept {
+  return stub_fence(fence_outcome{0, when}, at);
 }
 
 }  // namespace PADDOCK_NAMESPACE

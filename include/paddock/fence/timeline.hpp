@@ -13,6 +13,7 @@
 #include <new>
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/fd.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
@@ -205,7 +206,9 @@ class release_point;
 class timeline {
  public:
   /// All points up to `initial` are signaled. Errors: out_of_memory.
-  [[nodiscard]] static result<timeline> create(timeline_point initial = timeline_point(0)) noexcept {
+  [[nodiscard]] static result<timeline> create(timeline_point initial = timeline_point(0),
+                                               place at = place::here()) noexcept {
+    might_alloc(at);
     auto* const made = new (std::nothrow) detail::timeline_state(initial.value());
     if (made == nullptr) {
       return fail(errc::out_of_memory, "timeline::create");
@@ -227,7 +230,9 @@ class timeline {
 
   /// The point will be signaled by this fence. Errors: invalid_argument for point 0, an empty fence or a chain (flatten
   /// it with merge()); out_of_memory.
-  [[nodiscard]] result<void> submit(timeline_point point, const fence_ptr& work) const noexcept {
+  [[nodiscard]] result<void> submit(timeline_point point, const fence_ptr& work,
+                                    place at = place::here()) const noexcept {
+    might_alloc(at);
     if (point.value() == 0 || !work || work->is_chain()) {
       return fail(errc::invalid_argument, "timeline::submit: point 0, or a fence that is empty or a chain");
     }
@@ -322,7 +327,9 @@ class timeline {
   }
   /// A point as a completion that nobody has promised. When the last handle of the timeline goes before the point is
   /// reached, it fails with EDEADLK. Errors: out_of_memory.
-  [[nodiscard]] result<user_fence> at(timeline_point point, point_stage stage = point_stage::signaled) const noexcept {
+  [[nodiscard]] result<user_fence> at(timeline_point point, point_stage stage = point_stage::signaled,
+                                      place asked_at = place::here()) const noexcept {
+    might_alloc(asked_at);
     auto* const made = new (std::nothrow) detail::point_fence(point.value(), stage);
     if (made == nullptr) {
       return fail(errc::out_of_memory, "timeline::at");
@@ -335,8 +342,9 @@ class timeline {
   /// Adds one to the eventfd when the point is reached, at once if it is. Any number of points may share an eventfd,
   /// which is kept open by a descriptor of its own. Errors: bad_fd, limit_reached, out_of_memory.
   /// Kernel: DRM_IOCTL_SYNCOBJ_EVENTFD.
-  [[nodiscard]] result<void> notify(borrowed_fd event, timeline_point point,
-                                    point_stage stage = point_stage::signaled) const noexcept {
+  [[nodiscard]] result<void> notify(borrowed_fd event, timeline_point point, point_stage stage = point_stage::signaled,
+                                    place at = place::here()) const noexcept {
+    might_alloc(at);
     PADDOCK_TRY(unique_fd kept, unique_fd::dup(event));
     auto* const made = new (std::nothrow) detail::point_eventfd(point.value(), stage, std::move(kept));
     if (made == nullptr) {
@@ -348,10 +356,11 @@ class timeline {
 
   /// Submits `to` on this timeline with what `from` stands for on the other. Errors: not_submitted when `from` is not;
   /// invalid_argument for point 0; out_of_memory. Kernel: DRM_IOCTL_SYNCOBJ_TRANSFER.
-  [[nodiscard]] result<void> transfer(timeline_point to, const timeline& source, timeline_point from) const noexcept {
+  [[nodiscard]] result<void> transfer(timeline_point to, const timeline& source, timeline_point from,
+                                      place at = place::here()) const noexcept {
     PADDOCK_TRY(const fence_ptr link, source.fence_at(from));
-    PADDOCK_TRY(const fence_ptr flat, merge({link}));
-    return submit(to, flat);
+    PADDOCK_TRY(const fence_ptr flat, merge({link}, at));
+    return submit(to, flat, at);
   }
 
   /// Passes a wish on to whatever the newest point waits for.

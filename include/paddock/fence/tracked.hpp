@@ -11,6 +11,7 @@
 
 #include <boost/intrusive/list.hpp>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/fence/context.hpp>
 #include <paddock/fence/fence.hpp>
@@ -42,6 +43,7 @@ class tracked_context {
   /// A pending fence with the next sequence number, as fence_context::create(). Errors: out_of_memory.
   [[nodiscard]] result<fence_ptr> create(const fence_ops* ops = nullptr, void* source = nullptr,
                                          place made_at = place::here()) noexcept {
+    might_alloc(made_at);
     std::unique_ptr<entry> made(new (std::nothrow) entry);
     if (made == nullptr) {
       return fail(errc::out_of_memory, "tracked_context::create");

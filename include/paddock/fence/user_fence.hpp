@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/detail/expiry.hpp>
@@ -47,7 +48,8 @@ class user_fence {
 
   /// A pending one, which its owner signals or fails. Requires: `name` is a string literal, or outlives it.
   /// Errors: out_of_memory.
-  [[nodiscard]] static result<user_fence> create(const char* name) noexcept {
+  [[nodiscard]] static result<user_fence> create(const char* name, place at = place::here()) noexcept {
+    might_alloc(at);
     auto* const made = new (std::nothrow) detail::bare_fence(name, &detail::bare_fence::heap_ops);
     if (made == nullptr) {
       return paddock::fail(errc::out_of_memory, "user_fence::create");
@@ -165,7 +167,9 @@ class bounded_fence final : public bare_fence, private expiry {
 /// A fence that ends as `f` does, or with ETIME at the deadline. That makes it a promise, which may be waited for by
 /// anybody. Errors: out_of_memory, limit_reached (no thread can be started), invalid_argument for deadline::never() and
 /// an empty user_fence.
-[[nodiscard]] inline result<fence_ptr> bounded(const user_fence& f, deadline at_the_latest) noexcept {
+[[nodiscard]] inline result<fence_ptr> bounded(const user_fence& f, deadline at_the_latest,
+                                               place at = place::here()) noexcept {
+  might_alloc(at);
   if (!f || at_the_latest.is_never()) {
     return fail(errc::invalid_argument, "bounded: an empty user_fence, or no bound");
   }
