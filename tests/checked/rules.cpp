@@ -5,7 +5,9 @@
 #include <sys/eventfd.h>
 
 #include <array>
+#include <cstddef>
 #include <memory>
+#include <new>
 #include <optional>
 #include <thread>
 
@@ -280,6 +282,54 @@ TEST_CASE("a section that is never left, or by another thread, or in another ord
   inner.emplace(place::here());
   section.reset();
   found.check_one(rule::unbalanced_section, outer, __LINE__ - 2);
+}
+
+TEST_CASE("a section that is left before another one, with a lock on top") {
+  const violations found;
+  std::optional<signaling_section> outer;
+  outer.emplace(place::here());
+  const unsigned outer_line = __LINE__ - 1;
+  std::optional<signaling_section> inner;
+  inner.emplace(place::here());
+  const unsigned inner_line = __LINE__ - 1;
+  const int lock = 0;
+  const checked_lock_section on_top("on top", &lock);
+  outer.reset();
+  found.check_one(rule::unbalanced_section, outer_line, inner_line);
+  inner.reset();
+  CHECK(found.take().empty());
+}
+
+TEST_CASE("a reservation that goes while it is locked, and a context that goes while it holds one") {
+  const violations found;
+  alignas(reservation) std::array<std::byte, sizeof(reservation)> room{};
+  {
+    auto* const r = new (room.data()) reservation;
+    auto proof = *r->lock();
+    const unsigned locked = __LINE__ - 1;
+    r->~reservation();
+    found.check_one(rule::unbalanced_section, locked, locked);
+    // What comes to its address is not taken for it.
+    auto* const next = new (room.data()) reservation;
+    CHECK(next->lock());
+    CHECK(found.take().empty());
+    // Never destroyed: it would unlock what is not there any more.
+    alignas(resv_lock) std::array<std::byte, sizeof(resv_lock)> grave{};
+    new (grave.data()) resv_lock(std::move(proof));
+    next->~reservation();
+  }
+  reservation r;
+  resv_lock kept;
+  {
+    std::optional<acquire_context> context(std::in_place);
+    kept = *r.lock(*context);
+    const unsigned locked = __LINE__ - 1;
+    context.reset();
+    found.check_one(rule::unbalanced_section, locked, locked);
+    context.emplace();  // For its end: the proof knows it by its address.
+    kept.unlock();
+  }
+  CHECK(found.take().empty());
 }
 
 TEST_CASE("a fence that is dropped while somebody is interested") {

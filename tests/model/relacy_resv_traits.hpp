@@ -104,9 +104,9 @@ struct relacy_resv_traits : relacy_traits {
       rl::atomic_thread_fence(rl::mo_seq_cst, where);
     }
   }
-  static void heavy_fence(bool asymmetric, rl::debug_info where = here()) {
+  [[nodiscard]] static bool heavy_fence(bool asymmetric, rl::debug_info where = here()) {
     if (present_damage == damage::no_heavy_fence) {
-      return;
+      return true;
     }
     if (asymmetric) {
       rl::ctx().sched();
@@ -114,6 +114,7 @@ struct relacy_resv_traits : relacy_traits {
     } else {
       rl::atomic_thread_fence(rl::mo_seq_cst, where);
     }
+    return true;
   }
   static void full_fence(rl::debug_info where = here()) {
     const std::string_view caller = where.func_;

@@ -163,6 +163,16 @@ inline void note_unlocked([[maybe_unused]] const void* reservation) noexcept {
   checker::unlocked(reservation);
 #endif
 }
+inline void note_reservation_gone([[maybe_unused]] const void* reservation) noexcept {
+#if defined(PADDOCK_CHECKED)
+  checker::reservation_gone(reservation);
+#endif
+}
+inline void note_context_gone([[maybe_unused]] const void* context) noexcept {
+#if defined(PADDOCK_CHECKED)
+  checker::context_gone(context);
+#endif
+}
 
 }  // namespace detail
 }  // namespace PADDOCK_NAMESPACE

@@ -101,7 +101,7 @@ class checker {
     if (own != nullptr && !own->held.empty()) {
       shared& s = state();
       const std::lock_guard guard(s.mutex);
-      s.reservations[reservation] = own->held.back().alive;
+      s.reservations[reservation] = {own->held.back().alive, own->held.back().at};
     }
   }
   static void unlocked(const void* reservation) {
@@ -109,8 +109,34 @@ class checker {
     shared& s = state();
     const std::lock_guard guard(s.mutex);
     if (const auto found = s.reservations.find(reservation); found != s.reservations.end()) {
-      *found->second = false;
+      *found->second.alive = false;
       s.reservations.erase(found);
+    }
+  }
+  /// A reservation ends. One that is still locked would leave its lock to whatever comes to its address.
+  static void reservation_gone(const void* reservation) {
+    place at;
+    {
+      shared& s = state();
+      const std::lock_guard guard(s.mutex);
+      const auto found = s.reservations.find(reservation);
+      if (found == s.reservations.end()) {
+        return;
+      }
+      at = found->second.at;
+    }
+    unlocked(reservation);
+    report(rule::unbalanced_section, "a reservation goes while it is locked", at, at);
+  }
+  /// A context ends. Kernel: ww_acquire_fini.
+  static void context_gone(const void* context) {
+    if (held_stack* const own = stack(); own != nullptr) {
+      const std::vector<entry> held = own->held;
+      for (const entry& each : held) {
+        if (each.context == context && *each.alive) {
+          report(rule::unbalanced_section, "a context goes while a reservation is locked by it", each.at, each.at);
+        }
+      }
     }
   }
   /// Takes and leaves it at once.
@@ -123,9 +149,12 @@ class checker {
       return;
     }
     const bool is_section = kind == lock_kind::fence || kind == lock_kind::monitor;
-    if (is_section && !own->held.empty() && own->held.back().object != object && is_held(*own, kind, object)) {
-      if (const entry& last = own->held.back(); last.kind == lock_kind::fence || last.kind == lock_kind::monitor) {
-        report(rule::unbalanced_section, "a section is left before one that was entered after it", entered, last.at);
+    if (is_section && is_held(*own, kind, object)) {
+      const auto last = std::find_if(own->held.rbegin(), own->held.rend(), [](const entry& each) {
+        return each.kind == lock_kind::fence || each.kind == lock_kind::monitor;
+      });
+      if (last->object != object) {
+        report(rule::unbalanced_section, "a section is left before one that was entered after it", entered, last->at);
       }
     }
     if (!drop_latest(kind, object)) {
@@ -201,6 +230,11 @@ class checker {
     }
     std::vector<entry> held;
   };
+  /// Of a reservation that is locked: what says so to the thread that locked it, and where.
+  struct owned {
+    std::shared_ptr<std::atomic<bool>> alive;
+    place at;
+  };
   /// That one kind was taken under another: where that was held, and where this was taken.
   struct edge {
     place held;
@@ -222,7 +256,7 @@ class checker {
     std::vector<std::string> names;
     std::map<std::pair<lock_kind, lock_kind>, edge> edges;
     std::unordered_map<const void*, place> fences;
-    std::unordered_map<const void*, std::shared_ptr<std::atomic<bool>>> reservations;
+    std::unordered_map<const void*, owned> reservations;
   };
 
   [[nodiscard]] static shared& state() {

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <optional>
 
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
@@ -32,15 +33,33 @@ template <class T>
     T value;
   };
   static_assert(sizeof(content) <= 4096);
-  // The directory of this process alone: its lock keeps out whoever looks at the same time.
-  const unique_fd own = unique_fd::adopt(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!own.valid()) {
-    return fail_errno("open");
-  }
-  while (::flock(own.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) {
-      return fail_errno("flock");
+  // A directory of this process alone, which others may not open: its lock keeps out whoever looks at the same time.
+  struct directory_lock {
+    explicit directory_lock(const char* name) noexcept : fd(::open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+      if (fd < 0) {
+        failed = last_error("open");
+      }
+      while (fd >= 0 && !failed && ::flock(fd, LOCK_EX) != 0) {
+        if (errno != EINTR) {
+          failed = last_error("flock");
+        }
+      }
     }
+    directory_lock(const directory_lock&) = delete;
+    directory_lock& operator=(const directory_lock&) = delete;
+    ~directory_lock() {
+      if (fd >= 0) {
+        // Not left to close(): a child that was forked meanwhile has the same open file, and would keep the lock.
+        ::flock(fd, LOCK_UN);
+        ::close(fd);
+      }
+    }
+    const int fd;
+    std::optional<error> failed;
+  };
+  const directory_lock own("/proc/self/fd");
+  if (own.failed) {
+    return fail(*own.failed);
   }
   std::FILE* const maps = std::fopen("/proc/self/maps", "re");
   if (maps == nullptr) {

@@ -163,13 +163,16 @@ class fence_list {
 
   /// Drops what left the list and no reader can see any more. Returns how many still wait.
   std::uint32_t collect(std::uint32_t worth_a_barrier = 1) noexcept {
+    if (dropping_) {
+      return retired_count_;
+    }
     if (stamped_ != 0 && domain_->has_left(stamp_)) {
       drop_stamped();
     }
     if (stamped_ == 0 && retired_count_ >= worth_a_barrier) {
       stamp_ = domain_->stamp();
-      stamped_ = retired_count_;
-      if (domain_->has_left(stamp_)) {
+      stamped_ = stamp_ != 0 ? retired_count_ : 0;
+      if (stamped_ != 0 && domain_->has_left(stamp_)) {
         drop_stamped();
       }
     }
@@ -372,12 +375,15 @@ class fence_list {
     }
   }
   void drop_stamped() noexcept {
-    // In two steps: a release operation may be anything but a use of this list, and finds it as it will stay.
+    // A release operation, or a callback of a fence that nobody signals any more, may come back to this list: it adds
+    // to what is retired, and drops nothing.
     const std::uint32_t gone = stamped_;
     stamped_ = 0;
+    dropping_ = true;
     for (std::uint32_t i = 0; i < gone; ++i) {
       drop(retired_[i]);
     }
+    dropping_ = false;
     std::copy(retired_ + gone, retired_ + retired_count_, retired_);
     retired_count_ -= gone;
   }
@@ -391,6 +397,7 @@ class fence_list {
   std::uint32_t retired_room_{0};
   std::uint32_t stamped_{0};  ///< How many of the retired, from the first, stamp_ is for.
   std::uint32_t reserved_{0};
+  bool dropping_{false};
 };
 
 }  // namespace PADDOCK_NAMESPACE::detail

@@ -78,9 +78,12 @@ class lock_set {
     }
   }
   /// The same for a range whose elements are, or dereference to, reservations, each with room for so many fences.
+  /// A range that is gone after the call must not own them: of a temporary container, pointers only.
   template <std::ranges::forward_range Range>
-  [[nodiscard]] result<void> lock_all(Range&& reservations, std::uint32_t fences = 0,
-                                      place at = place::here()) noexcept {
+  requires(std::is_lvalue_reference_v<Range> || std::ranges::borrowed_range<Range> ||
+           !std::derived_from<std::ranges::range_value_t<Range>, reservation>)
+      [[nodiscard]] result<void> lock_all(Range&& reservations, std::uint32_t fences = 0,
+                                          place at = place::here()) noexcept {
     return lock_all([&]() noexcept -> result<void> {
       for (auto&& each : reservations) {
         if constexpr (std::convertible_to<decltype(each), reservation&>) {
@@ -99,15 +102,20 @@ class lock_set {
   [[nodiscard]] result<void> lock(reservation& r, std::uint32_t fences = 0, place at = place::here()) noexcept {
     if (&r == first_) {
       first_ = nullptr;  // The one that was waited for; it is held.
-      return reserve((*this)[0], r, fences, at);
+      result<void> ended = reserve((*this)[0], r, fences, at);
+      if (!ended) {
+        (*this)[0].unlock();  // Its place stays, since the proofs of others do not move.
+      }
+      return ended;
     }
     void* const room = room_for_next();
     if (room == nullptr) {
       return fail(errc::out_of_memory, "lock_set::lock");
     }
     if (const result<void> taken = r.take(&context_, until_, stop_, at); !taken) [[unlikely]] {
-      if (taken.error() == errc::already_locked && twice_ == duplicates::ignored) {
-        return reserve(held(r), r, fences, at);
+      if (const resv_lock& mine = held(r);
+          taken.error() == errc::already_locked && twice_ == duplicates::ignored && mine.holds(r)) {
+        return reserve(mine, r, fences, at);
       }
       if (taken.error() == errc::deadlock) {
         contended_ = &r;
@@ -144,7 +152,9 @@ class lock_set {
   }
 
   /// How many are held.
-  [[nodiscard]] std::size_t size() const noexcept { return count_; }
+  [[nodiscard]] std::size_t size() const noexcept {
+    return count_ - (count_ != 0 && !static_cast<bool>((*this)[0]) ? 1U : 0U);
+  }
   /// How often it had to begin anew.
   [[nodiscard]] std::uint64_t retries() const noexcept { return retries_; }
 

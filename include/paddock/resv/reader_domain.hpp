@@ -64,12 +64,13 @@ class reader_domain {
   }
 
   /// For objects that are out of readers' sight since before this call: when has_left() of the answer, they can go.
+  /// 0: they cannot be told from those that are in sight, and have to stay.
   [[nodiscard]] std::uint64_t stamp() noexcept {
     // Most programs have no such readers, and an interrupt of all their threads for nothing would be dear: either this
     // finds the first reader's record, or that reader's first look comes after this.
     Traits::full_fence();
-    if (records_.load(order::records) != nullptr) {
-      Traits::heavy_fence(asymmetric_);
+    if (records_.load(order::records) != nullptr && !Traits::heavy_fence(asymmetric_)) {
+      return 0;
     }
     // order: epoch, acquire and release: carries what was taken out to those who read the new epoch.
     return epoch_.fetch_add(1, order::epoch) + 1;

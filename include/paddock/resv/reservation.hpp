@@ -39,6 +39,7 @@ class acquire_context {
   acquire_context() noexcept = default;
   acquire_context(const acquire_context&) = delete;
   acquire_context& operator=(const acquire_context&) = delete;
+  ~acquire_context() { detail::note_context_gone(this); }
 
   /// Begins a new life, as the youngest: for who goes on with other work. Requires: held() == 0.
   void renew() noexcept { inner_.stamp = 0; }
@@ -90,8 +91,9 @@ class [[nodiscard]] resv_lock {
   acquire_context* context_{nullptr};
 };
 
-/// While one lives, lockless looks at reservations cost its thread less, and the fences that they find are there.
-/// It keeps fences that are done from being freed: hold it for a burst of looks, not for a wait.
+/// While one lives, lockless looks at reservations cost its thread less, and the fences that they find are there for as
+/// long as their reservation is. It keeps fences that are done from being freed, those of every reservation of this
+/// shared object and however many there are: hold it for a burst of looks, not for a wait.
 /// Thread-safety: made and destroyed by one thread.
 class resv_guard {
  public:
@@ -106,8 +108,10 @@ class resv_guard {
 };
 
 /// The fences of one buffer, or of several that move together. Each has a usage; a later one of its context takes the
-/// place of an earlier one. What is done is dropped when its slot is needed, and freed when no reader can see it: at
-/// most 64 fences, and one job a context, outlive their end here between two calls of reserve().
+/// place of an earlier one. What is done is dropped when its slot is needed, and freed when no reader can see it: while
+/// none is inside, at most 64 fences, and one job a context, outlive their end here between two calls of reserve().
+/// Where a fence is dropped its release operation runs, and the callbacks of one that nobody signals any more; they may
+/// use this reservation.
 /// Thread-safety: what takes a resv_lock is for its holder; all else is for any thread, never waits for a holder, and
 /// is never waited for.
 class reservation {
@@ -115,28 +119,30 @@ class reservation {
   reservation() noexcept : fences_(domain_here()) {}
   reservation(const reservation&) = delete;
   reservation& operator=(const reservation&) = delete;
-  /// Drops all fences; does not wait for them. Requires: nobody uses it.
-  ~reservation() = default;
+  /// Drops all fences; does not wait for them. Requires: nobody uses it, nor has its lock.
+  ~reservation() { detail::note_reservation_gone(this); }
 
   // --- locking -----------------------------------------------------------------------------------------------------
 
-  /// Takes the lock. Requires: the thread has no other reservation locked; for more there are acquire_context and
-  /// lock_set. Errors: timed_out; canceled, when `stop` was requested; deadlock, when this very thread took it,
-  /// without a context.
-  /// Kernel: dma_resv_lock without a context.
+  /// Takes the lock; a free one at once, also when the deadline has passed or a stop was requested.
+  /// Requires: the thread has no other reservation locked, and not this one by a context; for more there are
+  /// acquire_context and lock_set. Errors: timed_out; canceled, when it would have had to wait and `stop` was
+  /// requested; deadlock, when this very thread took it, without a context. Kernel: dma_resv_lock without a context.
   [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {},
                                        place at = place::here()) noexcept {
     return lock(nullptr, until, stop, at);
   }
   /// Takes one of several locks. A context that holds none waits as long as it must.
   /// Errors: deadlock: it might never come: let go of all that the context holds, lock this one first, and then the
-  /// others again (lock_set does that); already_locked, by this context; timed_out, canceled. Kernel: dma_resv_lock,
+  /// others again (lock_set does that); already_locked, by this context, or by this thread without one; timed_out,
+  /// canceled. Requires: the thread does not have it by another context. Kernel: dma_resv_lock,
   /// dma_resv_lock_interruptible, dma_resv_lock_slow.
   [[nodiscard]] result<resv_lock> lock(acquire_context& context, deadline until = deadline::never(),
                                        const std::stop_token& stop = {}, place at = place::here()) noexcept {
     return lock(&context, until, stop, at);
   }
-  /// Takes the lock if it is free. Errors: busy. Kernel: dma_resv_trylock.
+  /// Takes the lock if it is free; it counts as taken while it is kept for one that waited long. Who has it must not
+  /// wait for others without a lock_set. Errors: busy. Kernel: dma_resv_trylock.
   [[nodiscard]] result<resv_lock> try_lock(place at = place::here()) noexcept {
     PADDOCK_TRY_VOID(judge(mutex_.try_lock(nullptr)));
     detail::note_locked_at_once(this, at);

@@ -45,14 +45,17 @@ struct std_resv_traits : std_traits {
       full_fence();
     }
   }
-  static void heavy_fence(bool asymmetric) noexcept {
+  /// False: it could not be had, as where a sandbox forbids the call that was allowed before.
+  [[nodiscard]] static bool heavy_fence(bool asymmetric) noexcept {
     if (!asymmetric) {
       full_fence();
-    } else if (::syscall(SYS_membarrier, uapi::membarrier_private_expedited, 0, 0) != 0) {
-      // A process that forked may have to register anew.
-      register_heavy_fence();
-      ::syscall(SYS_membarrier, uapi::membarrier_private_expedited, 0, 0);
+      return true;
     }
+    const auto fence = []() noexcept {
+      return ::syscall(SYS_membarrier, uapi::membarrier_private_expedited, 0, 0) == 0;
+    };
+    // A process that forked may have to register anew.
+    return fence() || (register_heavy_fence() && fence());
   }
   static void full_fence() noexcept {
     // std::atomic_thread_fence would be the same, but g++ warns of it under ThreadSanitizer, which does not follow
@@ -79,7 +82,7 @@ struct std_resv_traits : std_traits {
     memberships& operator=(const memberships&) = delete;
     ~memberships() {
       last_used() = {};
-      over = true;
+      is_over() = true;
       for (const membership& each : all) {
         if (each.record != nullptr) {
           reader_domain<std_resv_traits>::part(each.record);
@@ -87,8 +90,13 @@ struct std_resv_traits : std_traits {
       }
     }
     std::array<membership, 8> all{};
-    bool over{false};
   };
+
+  /// Whether the thread's memberships are gone. It outlives them: other destructors of the thread may read.
+  [[nodiscard]] static bool& is_over() noexcept {
+    static thread_local constinit bool over = false;
+    return over;
+  }
 
   /// Without a destructor, so that access to it is plain.
   [[nodiscard]] static membership& last_used() noexcept {
@@ -97,10 +105,10 @@ struct std_resv_traits : std_traits {
   }
   [[gnu::noinline]] static reader_record<std_resv_traits>* find_record(
       reader_domain<std_resv_traits>& domain) noexcept {
-    static thread_local memberships own;
-    if (own.over) {
-      return nullptr;  // The thread is ending, and another destructor reads.
+    if (is_over()) {
+      return nullptr;
     }
+    static thread_local memberships own;
     for (membership& each : own.all) {
       if (each.domain == 0) {
         each = {domain.id(), domain.join()};

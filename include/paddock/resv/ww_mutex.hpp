@@ -159,7 +159,8 @@ class ww_mutex {
         }
         continue;
       }
-      if (owner(seen) == me) {
+      // Also a thread that took it without a context, and asks again with one.
+      if (owner(seen) == me || owner(seen) == identity(nullptr)) {
         return give_up(context != nullptr ? lock_outcome::already_locked : lock_outcome::deadlock);
       }
       if (spins < Traits::lock_spins) {

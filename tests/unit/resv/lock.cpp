@@ -121,6 +121,19 @@ TEST_CASE("a thread that has the lock is told so instead of waiting for itself")
   CHECK(fails_with(r.lock(long_enough()), errc::deadlock));
 }
 
+TEST_CASE("a thread that has the lock is told so when it asks with a context") {
+  reservation r;
+  const auto lock = r.lock();
+  acquire_context context;
+  CHECK(fails_with(r.lock(context, long_enough()), errc::already_locked));
+  CHECK(context.held() == 0);
+  // Another thread is made to wait.
+  elsewhere([&] {
+    acquire_context other;
+    CHECK(fails_with(r.lock(other, shortly()), errc::timed_out));
+  });
+}
+
 TEST_CASE("a context that has the lock is told so, in whichever thread") {
   reservation r;
   acquire_context context;

@@ -253,7 +253,8 @@ TEST_CASE("room that cannot be had is an error of lock(), which leaves that lock
 TEST_CASE("a deadline is for all locks of a set, and so is a stop") {
   reservation a;
   reservation b;
-  const auto in_the_way = b.lock();
+  resv_lock in_the_way;
+  elsewhere([&] { in_the_way = *b.lock(); });
   lock_set hurried(duplicates::refused, deadline::in(30ms));
   const auto begin = monotonic_clock::now();
   CHECK(fails_with(hurried.lock_all(std::array{&a, &b}), errc::timed_out));
@@ -322,6 +323,37 @@ TEST_CASE("what was waited for may be named twice only where anything may") {
       CHECK(c.theirs.add(younger.held(c.theirs), make_fence(), usage::read));
       CHECK(c.theirs.add(younger.held(c.theirs), make_fence(), usage::read));
     }
+  }
+}
+
+TEST_CASE("what was waited for is left when its room cannot be had, and the others stay where they are") {
+  contest c;
+  lock_set younger;
+  constexpr std::uint32_t too_many = 1U << 25U;
+  CHECK(c.lose(younger, [&](int) -> result<void> {
+    PADDOCK_TRY_VOID(younger.lock(c.mine, 1));
+    const resv_lock& proof = younger.held(c.mine);
+    CHECK(fails_with(younger.lock(c.theirs, too_many), errc::out_of_memory));
+    CHECK(younger.size() == 1);
+    CHECK_FALSE(c.theirs.is_locked());
+    CHECK_FALSE(younger.held(c.theirs));
+    CHECK(&younger.held(c.mine) == &proof);
+    return younger.lock(c.theirs, 1);
+  }));
+  CHECK(younger.size() == 2);
+  CHECK(c.theirs.add(younger.held(c.theirs), make_fence(), usage::read));
+  CHECK(c.mine.add(younger.held(c.mine), make_fence(), usage::read));
+  younger.unlock_all();
+  CHECK_FALSE(c.theirs.is_locked());
+  CHECK_FALSE(c.mine.is_locked());
+}
+
+TEST_CASE("a set is told of a lock that its thread has without it") {
+  for (const duplicates twice : {duplicates::refused, duplicates::ignored}) {
+    reservation r;
+    const auto lock = r.lock();
+    lock_set locks(twice, shortly());
+    CHECK(fails_with(locks.lock_all([&] { return locks.lock(r, 1); }), errc::already_locked));
   }
 }
 

@@ -27,6 +27,24 @@ TEST_CASE("all who ask for a buffer's reservation get the same one") {
   CHECK(*reservation_of({2, 42}) != first);
 }
 
+TEST_CASE("the registry is found while others lock what they can of the process") {
+  // Anybody on the machine may open this folder, and lock it for as long as they like.
+  const unique_fd stranger = unique_fd::adopt(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  REQUIRE(stranger.valid());
+  REQUIRE(::flock(stranger.get(), LOCK_EX) == 0);
+  struct numbers {
+    int value{7};
+  };
+  const auto made = paddock::detail::process_page<numbers>("paddock-test-page");
+  REQUIRE(made);
+  CHECK((*made)->value == 7);
+  CHECK(*paddock::detail::process_page<numbers>("paddock-test-page") == *made);
+  // And it leaves nothing locked.
+  const unique_fd own = unique_fd::adopt(::open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  REQUIRE(own.valid());
+  CHECK(::flock(own.get(), LOCK_EX | LOCK_NB) == 0);
+}
+
 TEST_CASE("a reservation goes with its last reference, and its fences with it") {
   release_count freed;
   fence_ptr f = freed.make();

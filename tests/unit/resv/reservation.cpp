@@ -535,6 +535,41 @@ TEST_CASE("a release operation may look at the reservation that its fence left")
   CHECK(state.was_locked);
 }
 
+TEST_CASE("what runs while a fence is dropped may add, reserve and collect") {
+  struct asking {
+    reservation r;
+    const resv_lock* proof{nullptr};
+    int freed{0};
+  } state;
+  static constexpr fence_ops ops{.release = [](fence& f) noexcept {
+    auto& s = *static_cast<asking*>(f.source());
+    ++s.freed;
+    CHECK(s.r.collect(*s.proof));
+    CHECK(s.r.reserve(*s.proof, 1));
+    const fence_ptr done = make_fence();
+    done->signal();
+    CHECK(s.r.add(*s.proof, done, usage::read));
+    CHECK(s.r.collect(*s.proof));
+  }};
+  const auto lock = state.r.lock();
+  state.proof = &*lock;
+  constexpr int jobs = 10;
+  for (int i = 0; i < jobs; ++i) {
+    REQUIRE(state.r.reserve(*lock, 1));
+    const fence_ptr f = make_fence(&ops, &state);
+    f->signal();
+    REQUIRE(state.r.add(*lock, f, usage::read));
+  }
+  for (int i = 0; i < 100 && state.freed < jobs; ++i) {
+    const fence_ptr pending = make_fence();
+    REQUIRE(state.r.reserve(*lock, 1));
+    REQUIRE(state.r.add(*lock, pending, usage::read));
+    pending->signal();
+    CHECK(state.r.collect(*lock));
+  }
+  CHECK(state.freed == jobs);
+}
+
 // --- looks
 // ------------------------------------------------------------------------------------------------------------
 
