@@ -34,6 +34,10 @@ class shared_reservation;
 
 namespace pci {
 struct address;
+struct function;
+class node;
+class route;
+class topology;
 }  // namespace pci
 
 namespace kernel {
