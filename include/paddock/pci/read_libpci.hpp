@@ -87,7 +87,7 @@ class libpci {
 
  private:
   // NOLINTBEGIN(cert-dcl50-cpp): libpci's own signatures.
-  [[noreturn]] static void give_up(char*, ...) { std::longjmp(*way_out(), 1); }  // NOLINT(cert-err52-cpp)
+  [[gnu::noreturn]] static void give_up(char*, ...) { std::longjmp(*way_out(), 1); }  // NOLINT(cert-err52-cpp)
   static void say_nothing(char*, ...) {}
   // NOLINTEND(cert-dcl50-cpp)
 
