@@ -14,6 +14,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/buffer/cpu_access.hpp>
+#include <paddock/buffer/route_choice.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/fence/array.hpp>
 #include <paddock/fence/await.hpp>
@@ -32,6 +33,7 @@
 #include <paddock/fence/user_fence.hpp>
 #include <paddock/fence/wait.hpp>
 #include <paddock/fwd.hpp>
+#include <paddock/policy/route.hpp>
 #include <paddock/policy/wait.hpp>
 #include <paddock/resv/cursor.hpp>
 #include <paddock/resv/describe.hpp>
