@@ -200,9 +200,7 @@ class [[nodiscard]] basic_pool {
         used_ -= count * page_size_;
         last = --live_ == 0 && !owned_;
       }
-      if (last) {
-        delete this;
-      }
+      end_if(last);
     }
     /// The pool itself goes.
     void drop() noexcept {
@@ -212,9 +210,7 @@ class [[nodiscard]] basic_pool {
         owned_ = false;
         last = live_ == 0;
       }
-      if (last) {
-        delete this;
-      }
+      end_if(last);
     }
 
     void publish(bool offer) noexcept {
@@ -232,6 +228,14 @@ class [[nodiscard]] basic_pool {
     }
 
    private:
+    void end_if(bool last) noexcept {
+      if (last) {
+#ifndef __clang_analyzer__  // It does not follow the counts, and takes each end for the last.
+        delete this;
+#endif
+      }
+    }
+
     const bar_memory where_;
     const std::uint64_t page_size_;
     mutable std::mutex mutex_;

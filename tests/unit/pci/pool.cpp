@@ -201,6 +201,7 @@ TEST_CASE("threads allocate and give back at once", "[threads]") {
   std::vector<std::thread> threads;
   std::atomic<int> wrong{0};
   std::vector<std::atomic<int>> owners(64);
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
       std::mt19937 random(static_cast<unsigned>(i));

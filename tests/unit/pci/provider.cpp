@@ -62,7 +62,7 @@ topology machine(cpu_rule cpu = cpu_rule::none, std::uint64_t kernel_memory_on_4
 node on_bus(const topology& in, std::uint8_t bus) { return *in.find({0, bus, 0, 0}); }
 
 struct memory_of {
-  std::uint8_t bus;
+  std::uint8_t bus{0};
   std::uint64_t free{enough};
   bool published{true};
   [[nodiscard]] address provider() const { return {0, bus, 0, 0}; }
