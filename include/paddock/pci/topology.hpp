@@ -138,6 +138,7 @@ class topology {
 
   std::vector<function> functions_;
   std::vector<place> places_;
+  std::vector<std::uint32_t> physical_functions_;  ///< Those with virtual ones; only while the tree is built.
   std::vector<host_bridge> host_bridges_;
   machine_facts facts_;
 };
@@ -175,19 +176,17 @@ inline result<std::vector<topology::bus_owner>> topology::bus_owners() const {
 /// The function whose SR-IOV capability counts this address among its virtual functions.
 inline std::optional<std::uint32_t> topology::physical_function_of(const address& where) const noexcept {
   const auto requester = [](const address& a) { return a.bus << 8 | a.device << 3 | a.function; };
-  const auto below = std::lower_bound(functions_.begin(), functions_.end(), address{where.domain, 0, 0, 0},
-                                      [](const function& each, const address& a) { return each.where < a; });
-  for (auto each = below; each != functions_.end() && each->where < where; ++each) {
-    const int first = requester(each->where) + each->vf_offset;
-    const int distance = requester(where) - first;
-    if (each->vf_count == 0 || distance < 0) {
+  for (const std::uint32_t index : physical_functions_) {
+    const function& each = functions_[index];
+    const int distance = requester(where) - requester(each.where) - each.vf_offset;
+    if (each.where.domain != where.domain || distance < 0) {
       continue;
     }
-    const bool counted = each->vf_stride == 0
+    const bool counted = each.vf_stride == 0
                              ? distance == 0
-                             : distance % each->vf_stride == 0 && distance / each->vf_stride < each->vf_count;
+                             : distance % each.vf_stride == 0 && distance / each.vf_stride < each.vf_count;
     if (counted) {
-      return static_cast<std::uint32_t>(each - functions_.begin());
+      return index;
     }
   }
   return std::nullopt;
@@ -197,17 +196,19 @@ inline void topology::attach_by_bus(std::uint32_t index, const std::vector<bus_o
                                     std::vector<root_bus>& roots) {
   const address& where = functions_[index].where;
   place& mine = places_[index];
+  const auto here = std::equal_range(owners.begin(), owners.end(), bus_owner{where.domain, 0, 0, 0},
+                                     [](const bus_owner& a, const bus_owner& b) { return a.domain < b.domain; });
   bool inside = false;
-  for (const bus_owner& owner : owners) {
-    if (owner.domain != where.domain || owner.bridge == index) {
+  for (auto owner = here.first; owner != here.second; ++owner) {
+    if (owner->bridge == index) {
       continue;
     }
-    if (owner.secondary == where.bus) {
-      mine.parent = owner.bridge;
+    if (owner->secondary == where.bus) {
+      mine.parent = owner->bridge;
       mine.placed = true;
       return;
     }
-    inside = inside || (owner.secondary < where.bus && where.bus <= owner.subordinate);
+    inside = inside || (owner->secondary < where.bus && where.bus <= owner->subordinate);
   }
   if (const auto physical = physical_function_of(where); physical && functions_[*physical].where.bus != where.bus) {
     mine = places_[*physical];  // Comes first in the order, so its place is known.
@@ -321,6 +322,11 @@ inline result<topology> topology::build(std::vector<function> functions, machine
   built.facts_ = facts;
   built.places_.resize(built.functions_.size());
   PADDOCK_TRY(const auto owners, built.bus_owners());
+  for (std::uint32_t i = 0; i < built.functions_.size(); ++i) {
+    if (built.functions_[i].vf_count != 0) {
+      built.physical_functions_.push_back(i);
+    }
+  }
   std::vector<root_bus> roots(built.functions_.size(), root_bus{0, 0});
   for (std::uint32_t i = 0; i < built.functions_.size(); ++i) {
     built.attach(i, owners, roots);
