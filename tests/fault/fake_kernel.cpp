@@ -283,6 +283,14 @@ void* mmap(void* address, std::size_t length, int protection, int flags, int fd,
   return reinterpret_cast<void*>(::syscall(SYS_mmap, address, length, protection, flags, fd, offset));
 }
 
+int madvise(void* address, std::size_t length, int advice) noexcept {
+  // As above: allocators give other advice.
+  if (advice == MADV_DONTFORK && fails(call::madvise)) {
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_madvise, address, length, advice));
+}
+
 int open(const char* path, int flags, ...) {
   va_list list;
   va_start(list, flags);

@@ -10,7 +10,19 @@
 namespace fake_kernel {
 
 /// The system calls that can be made to fail.
-enum class call : std::uint8_t { ioctl, ppoll, fcntl, mmap, open, fstat, fstatfs, memfd_create, ftruncate, close };
+enum class call : std::uint8_t {
+  ioctl,
+  ppoll,
+  fcntl,
+  mmap,
+  madvise,
+  open,
+  fstat,
+  fstatfs,
+  memfd_create,
+  ftruncate,
+  close
+};
 
 /// Calls number `first`, …, `first + count - 1` from arm() on fail with `sys_errno`.
 void arm(int first, int count, int sys_errno) noexcept;

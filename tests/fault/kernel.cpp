@@ -2,15 +2,20 @@
 // Every system call of kernel/ fails once, in every way: what comes back is a typed error or a success, no descriptor
 // is lost, and no bracket stays open.
 #include <poll.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include <paddock/buffer/cpu_access.hpp>
 #include <paddock/kernel/dma_heap.hpp>
+#include <paddock/kernel/p2pmem.hpp>
 #include <paddock/kernel/probe.hpp>
 #include <paddock/kernel/udmabuf.hpp>
 
@@ -100,7 +105,25 @@ result<void> use_probe() {
   return {};
 }
 
-const std::vector<std::function<result<void>()>> scenarios{use_heap, use_udmabuf, use_fences, use_probe};
+/// A sysfs in which a file stands for a provider's memory.
+struct provider_folder {
+  std::filesystem::path root = std::filesystem::temp_directory_path() / ("paddock-fault-" + std::to_string(::getpid()));
+  provider_folder() {
+    const auto folder = root / "sys/bus/pci/devices/0000:01:00.0/p2pmem";
+    std::filesystem::create_directories(folder);
+    std::ofstream(folder / "allocate") << std::string(size, '\0');
+  }
+  ~provider_folder() { std::filesystem::remove_all(root); }
+};
+const provider_folder provider;
+
+result<void> use_p2pmem() {
+  PADDOCK_TRY(auto first, p2pmem::allocate(pci::address{0, 1, 0, 0}, size, provider.root));
+  PADDOCK_TRY(const auto second, p2pmem::allocate(first.provider(), size, provider.root));
+  return first.unmap();
+}
+
+const std::vector<std::function<result<void>()>> scenarios{use_heap, use_udmabuf, use_fences, use_probe, use_p2pmem};
 
 bool is_retried(fake_kernel::call hit, int sys_errno) {
   using fake_kernel::call;

@@ -44,6 +44,7 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"VFIO_DEVICE_SET_IRQS", EINVAL, errc::unsupported_by_device},
     {"mmap", ENODEV, errc::not_mappable},
     {"mmap", EINVAL, errc::not_mappable},
+    {"mmap(p2pmem/allocate)", ENOMEM, errc::limit_reached},
     {"memfd_create", EINVAL, errc::unsupported_by_kernel},
 
     {"", EINVAL, errc::invalid_argument},

@@ -36,9 +36,10 @@ class mapped_memory {
 
   /// Maps [offset, offset + length) of `fd`, shared. `what` with write also allows to read: no MMU here does otherwise.
   /// Errors: misaligned (offset), invalid_argument (no length), out_of_range, permission (the FD was not opened for
-  /// that), not_mappable, bad_fd, out_of_memory. Kernel: mmap(MAP_SHARED).
+  /// that), not_mappable, bad_fd, out_of_memory. `call` becomes error::where; files whose mmap has errors of its own
+  /// have rows of their own in the errno table. Kernel: mmap(MAP_SHARED).
   [[nodiscard]] static result<mapped_memory> map(borrowed_fd fd, access what, std::uint64_t offset,
-                                                 std::uint64_t length) noexcept {
+                                                 std::uint64_t length, const char* call = "mmap") noexcept {
     if (offset % detail::page_size() != 0) {
       return fail(errc::misaligned, "mmap offset");
     }
@@ -51,7 +52,7 @@ class mapped_memory {
     const int protection = writes(what) ? PROT_READ | PROT_WRITE : PROT_READ;
     void* const address = ::mmap(nullptr, length, protection, MAP_SHARED, fd.get(), static_cast<off_t>(offset));
     if (address == MAP_FAILED) {
-      return fail_errno("mmap");
+      return fail_errno(call);
     }
     return mapped_memory(std::span(static_cast<std::byte*>(address), length));
   }
