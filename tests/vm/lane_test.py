@@ -15,6 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from lane import LaneError, topology  # noqa: E402
+
 VM = Path(__file__).resolve().parent / "vm"
 SH = "/bin/sh"
 
@@ -179,6 +184,50 @@ def check_stale(folder: Path) -> None:
     status, text = result(folder, "passed once", "stale")
     equal(status, 1)
     contains(text, "did not run")
+
+
+def check_topology(folder: Path) -> None:
+    """An included file stands behind the one that includes it; its devices come after."""
+    base = folder / "base.toml"
+    base.write_text("""
+[machine]
+memory = "1G"
+cpus = 1
+machine = "q35"
+[guest]
+modules = ["nvme"]
+environment = { OF_BASE = "1" }
+[[device]]
+id = "port"
+driver = "pcie-root-port"
+""")
+    above = folder / "above.toml"
+    above.write_text("""
+include = "base.toml"
+[machine]
+cpus = 2
+[guest]
+environment = { OF_ABOVE = "1" }
+[[device]]
+id = "iommu"
+driver = "intel-iommu"
+""")
+    machine = topology.load(above)
+    equal((machine.memory, machine.cpus, machine.modules), ("1G", 2, ["nvme"]))
+    equal(machine.environment, {"OF_ABOVE": "1"})
+    equal([device.id for device in machine.devices], ["iommu", "port"])
+    for text, complaint in (
+        ('include = "loop.toml"', "includes itself"),
+        ('include = "nowhere.toml"', "cannot be read"),
+        ("surprise = 1", "does not know surprise"),
+    ):
+        (folder / "loop.toml").write_text(text + "\n[machine]\n")
+        try:
+            topology.load(folder / "loop.toml")
+        except LaneError as error:
+            contains(str(error), complaint)
+        else:
+            sys.exit(f"{text!r} was taken")
 
 
 CHECKS = {name.removeprefix("check_"): value for name, value in list(globals().items()) if name.startswith("check_")}

@@ -68,7 +68,7 @@ class Machine:
         self.console = results.console
         self.deadline = deadline
         self.results = results.folder
-        self.addresses: dict[str, str] = {}
+        self.environment = {"PADDOCK_VM_TOPOLOGY": topology.path.stem} | topology.environment
         self._accelerator = accelerator
         self._run = run
         self._drives = drives
@@ -196,7 +196,7 @@ class Machine:
         for role, device in self.topology.roles().items():
             if role not in addresses:
                 raise LaneError(f"the role {role} of {self.topology.path} is not a PCI device")
-            self.addresses[role] = addresses[role]
+            self.environment[f"PADDOCK_DEV_{role.upper()}"] = addresses[role]
             self._lane.send(f"device {addresses[role]} {device.guest_driver or '-'}")
         for path in shared_paths([*shares, str(self.kernel.modules)]):
             self._lane.send(f"share {path}")

@@ -42,8 +42,8 @@ class Case:
         """The files and folders that the guest needs to see."""
         return [self.cwd, *(word for word in self.command if word.startswith("/"))]
 
-    def script(self, addresses: dict[str, str]) -> str:
-        """What the guest's shell runs for this case."""
+    def script(self, machine: dict[str, str]) -> str:
+        """What the guest's shell runs for this case; `machine` is the environment that tells of the machine."""
         environment = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
         environment |= {
             "PATH": f"{GUEST_TOOLS}:{os.environ['PATH']}",
@@ -52,7 +52,7 @@ class Case:
             "PADDOCK_VM_RESULTS": GUEST_RESULTS,
             "PADDOCK_VM_HOST": f"{GUEST_TOOLS}/host",
             "PADDOCK_VM_BIND": f"{GUEST_TOOLS}/bind",
-        } | {f"PADDOCK_DEV_{role.upper()}": address for role, address in addresses.items()}
+        } | machine
         lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
         lines += [f"cd {shlex.quote(self.cwd)} || exit 125", f"exec {shlex.join(self.command)}"]
         return "\n".join(lines) + "\n"
@@ -148,14 +148,14 @@ class Results:
     def plan(self, cases: list[Case]) -> None:
         self._write("plan.json", [case.name for case in cases])
 
-    def prepare(self, number: int, case: Case, addresses: dict[str, str]) -> None:
-        (self.folder / f"{number}.sh").write_text(case.script(addresses))
+    def prepare(self, number: int, case: Case, machine: dict[str, str]) -> None:
+        (self.folder / f"{number}.sh").write_text(case.script(machine))
         (self.folder / f"{number}.log").touch()
 
-    def prepare_again(self, number: int, case: Case, addresses: dict[str, str]) -> None:
+    def prepare_again(self, number: int, case: Case, machine: dict[str, str]) -> None:
         """For a second run of a case: the log of the first one stays beside the new one."""
         (self.folder / f"{number}.log").rename(self.folder / "artefacts" / f"{number}-first-run.log")
-        self.prepare(number, case, addresses)
+        self.prepare(number, case, machine)
 
     def record(self, number: int, case: Case, status: int, seconds: float) -> None:
         stamp = {"program": [case.command[0], case.program_stamp()]}

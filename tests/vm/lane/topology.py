@@ -41,6 +41,7 @@ class Topology:
     cpu: str | None
     kernel_arguments: str
     modules: list[str]
+    environment: dict[str, str]
     objects: list[dict] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
 
@@ -98,20 +99,34 @@ def _device(table: dict, path: Path) -> Device:
                   table.get("guest_driver"), "role" in table)
 
 
-def load(path: Path) -> Topology:
+def _read(path: Path, including: tuple[Path, ...] = ()) -> dict:
+    """The file, and below it the one that it includes."""
+    if path in including:
+        raise LaneError(f"the topology {path} includes itself")
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:
         raise LaneError(f"the topology {path} cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise LaneError(f"the topology {path} is not valid: {error}") from None
+    if "include" in table:
+        base = _read(path.parent / table.pop("include"), (*including, path))
+        for section in ("machine", "guest"):
+            table[section] = base.get(section, {}) | table.get(section, {})
+        for section in ("object", "device"):
+            table[section] = table.get(section, []) + base.get(section, [])
+    return table
+
+
+def load(path: Path) -> Topology:
+    table = _read(path)
     _take(table, path, "the file", {"machine", "guest", "object", "device"}, {"machine"})
     machine, guest = table["machine"], table.get("guest", {})
     required = {"memory", "cpus", "machine"}
     _take(machine, path, "[machine]", required | {"cpu", "kernel_arguments"}, required)
-    _take(guest, path, "[guest]", {"modules"}, set())
+    _take(guest, path, "[guest]", {"modules", "environment"}, set())
     topology = Topology(path, machine["memory"], machine["cpus"], machine["machine"], machine.get("cpu"),
-                        machine.get("kernel_arguments", ""), guest.get("modules", []))
+                        machine.get("kernel_arguments", ""), guest.get("modules", []), guest.get("environment", {}))
     for object_ in table.get("object", []):
         _take(object_, path, "an [[object]]", {"id", "qom-type", "properties"}, {"id", "qom-type"})
         topology.objects.append({"qom-type": object_["qom-type"], "id": object_["id"]} | object_.get("properties", {}))
