@@ -26,10 +26,10 @@
 namespace PADDOCK_NAMESPACE::kernel {
 
 /// Pages of a provider's BAR in this process, given back when dropped. A forked child does not have them.
-/// A device reads and writes them when a read or write with O_DIRECT, or io_uring's, names their address: the kernel
-/// answers EINVAL where pci::route_between() says "not supported". They cannot be pinned for long: neither VFIO nor
-/// RDMA maps them, nor does io_uring register them.
-/// When the provider's driver lets go of it, the kernel takes the pages back: touching them is SIGBUS from then on, and
+/// A device reads and writes them when a read or write with O_DIRECT, or io_uring's, names their address; the kernel
+/// answers EINVAL where pci::route_between() says "not supported". They cannot be pinned for long: vfio::ioas does not
+/// map them (bad_address), io_uring does not register them.
+/// When the provider's driver lets go of it, the kernel takes the pages back: from then on touching them is SIGBUS, and
 /// naming them to a system call EFAULT. Thread-safety: as the memory; the object is a value that one thread changes.
 class p2pmem {
  public:

@@ -55,6 +55,14 @@ inline std::size_t open_fds() {
   return count;
 }
 
+/// Gives a device to another driver, or takes it away: "none".
+inline void bind(const pci::address& device, const std::string& driver) {
+  const char* program = std::getenv("PADDOCK_VM_BIND");
+  REQUIRE(program != nullptr);
+  const std::string command = std::string(program) + " " + to_string(device) + " " + driver;
+  REQUIRE(std::system(command.c_str()) == 0);  // NOLINT(cert-env33-c): the guest's own script.
+}
+
 /// Asks the host for a change of the machine, e.g. "unplug nvme_b".
 inline int ask_host(const std::string& request) {
   const char* program = std::getenv("PADDOCK_VM_HOST");

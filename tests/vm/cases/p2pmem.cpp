@@ -26,6 +26,7 @@ namespace paddock::kernel {
 
 namespace {
 
+using test::bind;
 using test::drive;
 using test::role;
 using test::unwrap;
@@ -57,11 +58,6 @@ int signal_of_reading(const void* address) {
   }
   REQUIRE(::sigaction(SIGBUS, &before, nullptr) == 0);
   return caught;
-}
-
-void bind(const pci::address& device, const std::string& driver) {
-  const std::string command = std::string(std::getenv("PADDOCK_VM_BIND")) + " " + to_string(device) + " " + driver;
-  REQUIRE(std::system(command.c_str()) == 0);  // NOLINT(cert-env33-c): the guest's own script.
 }
 
 std::string allocate_file(const pci::address& provider) {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <numeric>
 
+#include <paddock/kernel/p2pmem.hpp>
 #include <paddock/pci/memory_windows.hpp>
 #include <paddock/vfio/bar_export.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
@@ -77,6 +78,17 @@ TEST_CASE("ioas: DMA reaches another device's BAR, and nothing arrives after the
   span.write32(0x10000, 0x5a5a5a5a);
   static_cast<void>(m.engine.write_to(stale, 64));
   CHECK(span.read32(0x10000) == 0x5a5a5a5a);
+}
+
+TEST_CASE("ioas: memory that a kernel driver lends cannot be mapped") {
+  struct lent {
+    pci::address provider = role("NVME_FAR");
+    lent() { bind(provider, "nvme"); }
+    ~lent() { bind(provider, "vfio-pci"); }
+  } const drive;
+  const auto memory = unwrap(kernel::p2pmem::allocate(drive.provider, 4096));
+  machine m;
+  CHECK(code(m.space.map({static_cast<std::byte*>(memory.address()), memory.size()})) == errc::bad_address);
 }
 
 TEST_CASE("ioas: one slice mapped twice is one mapping, until the last holder goes") {
