@@ -51,7 +51,7 @@ class p2pmem {
   [[nodiscard]] std::size_t size() const noexcept { return memory_.bytes().size(); }
   /// For system calls that hand it to a device, page-aligned. Not for memcpy: see mmio().
   [[nodiscard]] void* address() const noexcept { return memory_.bytes().data(); }
-  /// For the CPU. It is a BAR, uncached: every access crosses the bus.
+  /// For the CPU. It is a BAR: every access crosses the bus.
   [[nodiscard]] mmio_span mmio() const noexcept { return {address(), size()}; }
 
   /// Gives the pages back now, and says how that went. A second call does nothing. A page that a device still reads or
