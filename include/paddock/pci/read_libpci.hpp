@@ -184,8 +184,9 @@ class libpci {
     if (!where || where->domain > widest_domain || to_string(*where) != entry->path().filename().string()) {
       return fail(errc::invalid_argument, "sysfs: not a PCI address");
     }
-    if (const auto config = entry->path() / "config";
-        fs::exists(config, failed) && !fs::is_regular_file(config, failed)) {
+    // Asked once: it may go away between two questions.
+    if (const fs::file_status config = fs::status(entry->path() / "config", failed);
+        fs::exists(config) && !fs::is_regular_file(config)) {
       return fail(errc::invalid_argument, "sysfs: config is not a file");
     }
     failed.clear();
