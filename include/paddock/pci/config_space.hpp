@@ -34,10 +34,17 @@ inline constexpr std::uint16_t cardbus_capabilities = 0x14;
 inline constexpr std::uint16_t secondary_bus = 0x19;
 inline constexpr std::uint16_t subordinate_bus = 0x1a;
 
+inline constexpr std::uint8_t capability_vpd = 0x03;
+inline constexpr std::uint16_t vpd_address = 2;  ///< From the capability's start, as the rest below.
+inline constexpr std::uint16_t vpd_end = 8;
+
 inline constexpr std::uint8_t capability_express = 0x10;
-inline constexpr std::uint16_t express_flags = 2;  ///< From the capability's start, as the rest below.
+inline constexpr std::uint16_t express_flags = 2;
 inline constexpr std::uint16_t express_flags_type = 0x00f0;
 
+inline constexpr std::uint16_t extended_serial_number = 0x0003;
+inline constexpr std::uint16_t serial_number = 4;
+inline constexpr std::uint16_t serial_number_end = 12;
 inline constexpr std::uint16_t extended_acs = 0x000d;
 inline constexpr std::uint16_t acs_capability = 4;
 inline constexpr std::uint16_t acs_control = 6;

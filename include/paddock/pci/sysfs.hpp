@@ -71,6 +71,12 @@ template <class Integer>
   return failed ? std::filesystem::path() : target;
 }
 
+/// The last name in a link's target: a driver's, or a group's number. Empty for none.
+[[nodiscard]] inline std::string link_name(const std::filesystem::path& link) {
+  std::string name = link_target(link).filename().string();
+  return name == "." || name == ".." ? std::string() : name;
+}
+
 /// "pci10000:00": the folder of a root bus.
 [[nodiscard]] inline std::optional<address> parse_root_bus(std::string_view folder) noexcept {
   if (folder.substr(0, 3) != "pci") {
@@ -154,14 +160,14 @@ inline void add_sysfs_facts(function& to, const std::filesystem::path& root) {
     to.vendor = detail::read_number<std::uint16_t>(device / "vendor").value_or(0xffff);
     to.device = detail::read_number<std::uint16_t>(device / "device").value_or(0xffff);
   }
-  const std::string group = detail::link_target(device / "iommu_group").filename().string();
+  const std::string group = detail::link_name(device / "iommu_group");
   to.iommu_group = detail::parse_number<std::uint32_t>(group);
   if (to.iommu_group) {
     const fs::path type = root / "sys/kernel/iommu_groups" / group / "type";
     to.domain = detail::parse_domain(detail::read_attribute(type).value_or(""));
   }
   to.numa_node = detail::read_number<int>(device / "numa_node").value_or(-1);
-  to.driver = detail::link_target(device / "driver").filename().string();
+  to.driver = detail::link_name(device / "driver");
   to.bars = detail::parse_bars(detail::read_attribute(device / "resource").value_or(""));
   if (const auto size = detail::read_number<std::uint64_t>(device / "p2pmem/size")) {
     to.p2pmem = p2pmem_info{*size, detail::read_number<std::uint64_t>(device / "p2pmem/available").value_or(0),
