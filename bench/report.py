@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSL-1.0
 """Says what the benchmarks found: report.py [--check] RESULTS.json... [--guest RESULTS.json] [--into FOLDER]
 
-Reads what bench_fence and bench_resv wrote on one machine, and what bench_kernel did on another, prints a table, and
-with --into writes FOLDER/performance.md, and below FOLDER/performance its figures as JSON and its plots. No number makes it fail; with --check, missing and senseless ones
-do: every row and every subject that a target names must be there.
+Reads what bench_fence, bench_resv and bench_route wrote on one machine, and what bench_kernel did on another, prints a
+table, and with --into writes FOLDER/performance.md, and below FOLDER/performance its figures as JSON and its plots. No
+number makes it fail; with --check, missing and senseless ones do: every row and every subject that a target names must be
+there.
 """
 import argparse
 import json

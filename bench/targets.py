@@ -123,6 +123,14 @@ GROUPS = [
         "Both threads lock sets drawn at random, which meet in nearly every fourth.",
     ),
     Group(
+        "Routes",
+        ["route: load 517 functions", "route: between two", "route: all of 100 endpoints"],
+        "ns",
+        "A server's dump, as root's lspci -xxxx prints it, from the file to a tree; lspci lists the file, and its process is "
+        "started for that. Then verdicts between endpoints of that tree: drawn at random, and each with each. \"Kernel steps\" "
+        "search as the kernel does, and do not ask the lists of host bridges and quirks.",
+    ),
+    Group(
         "Kernel objects",
         [
             "kernel: made and dropped",
@@ -217,6 +225,9 @@ TARGETS = [
     *(Target(f"resv: lock {n} of 64", 0.85, "std::scoped_lock") for n in (2, 4, 16)),
     Target("resv: lock 4 of 64, 2 threads", 1.15, "std::scoped_lock", "near and far"),
     Target("resv: lock 4 of 64, 2 threads, 1 us inside", 0.6, "std::scoped_lock", "near and far"),
+    Target("route: load 517 functions", 1.2, "lspci -n -F", "ns"),
+    Target("route: between two", 200, None, "ns"),
+    Target("route: all of 100 endpoints", 5e6, None, "ns"),
 ]
 
 # Said where that peer is faster in the run at hand: (row, or the beginning of it, peer): why.
@@ -266,4 +277,8 @@ WHY = {
     "nothing, and one that does not holds up all writers.",
     ("resv: test_signaled, a writer", "liburcu memb"): "Its writer here frees nothing, and counts no references.",
     ("resv: snapshot of 4", "liburcu memb, guard"): "Its thread is known beforehand; a reservation looks it up.",
+    ("route: load", "lspci -F"): "It lists the functions, and puts them into no tree; the text is not looked through before.",
+    ("route: load", "lspci -n -F"): "As lspci -F.",
+    ("route:", "kernel steps, no list"): "It stops at how far and how many redirect: no list is asked, no quirk, and nothing is kept of "
+    "the reasons. Its time grows with the product of the two ways, and these are short.",
 }
