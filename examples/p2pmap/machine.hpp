@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Gets the machine: the running system, a captured tree, or a file of lspci's. What fails is told in a line for
+/// people.
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <tl/expected.hpp>
+
+#include <paddock/pci/read_libpci.hpp>
+#include <paddock/pci/topology.hpp>
+
+namespace p2pmap {
+
+namespace pci = paddock::pci;
+
+/// A value, or a line that says why there is none.
+template <class T>
+using outcome = tl::expected<T, std::string>;
+
+namespace detail {
+
+struct file_closer {
+  void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+};
+
+/// The whole file. A pipe will do, so that lspci can be read as it prints.
+[[nodiscard]] inline outcome<std::string> read_file(const std::string& name) {
+  // More than lspci -xxxx says of the 65536 functions of a domain.
+  constexpr std::size_t most = std::size_t{1} << 30;
+  const std::unique_ptr<std::FILE, file_closer> file(std::fopen(name.c_str(), "re"));
+  std::string text;
+  std::vector<char> piece(std::size_t{1} << 16);
+  while (file && text.size() <= most) {
+    const std::size_t got = std::fread(piece.data(), 1, piece.size(), file.get());
+    text.append(piece.data(), got);
+    if (got < piece.size()) {
+      break;
+    }
+  }
+  if (!file || std::ferror(file.get()) != 0) {
+    return tl::unexpected(fmt::format("{}: {}", name, std::generic_category().message(errno)));
+  }
+  if (text.size() > most) {
+    return tl::unexpected(fmt::format("{}: more than {} bytes", name, most));
+  }
+  return text;
+}
+
+[[nodiscard]] inline std::string explain(const std::string& from, bool folder, const paddock::error& why) {
+  if (why == paddock::errc::not_found) {
+    return from + (folder ? ": there is no sys/bus/pci/devices in it"
+                          : ": no PCI function in it; the output of lspci -x, -xxx or -xxxx is expected");
+  }
+  return fmt::format("{}: {}", from, why);
+}
+
+}  // namespace detail
+
+/// Reads the machine that `from` holds; empty stands for the running system. `cpu` is believed over what is read.
+[[nodiscard]] inline outcome<pci::topology> load(const std::string& from, std::optional<pci::cpu_rule> cpu) {
+  // A domain has 256 buses. A captured tree may claim more, but nobody can draw that.
+  constexpr std::size_t deepest = 256;
+  std::error_code ignored;
+  const bool folder = from.empty() || std::filesystem::is_directory(from, ignored);
+  const std::string source = from.empty() ? "/" : from;
+
+  auto machine = [&]() -> outcome<paddock::result<pci::topology>> {
+    if (folder) {
+      return pci::read_system(source);
+    }
+    auto text = detail::read_file(source);
+    if (!text) {
+      return tl::unexpected(std::move(text.error()));
+    }
+    return pci::read_dump(*text);
+  }();
+  if (!machine) {
+    return tl::unexpected(std::move(machine.error()));
+  }
+  paddock::result<pci::topology>& read = *machine;
+  if (read && cpu) {
+    const auto functions = read->functions();
+    read = pci::topology::build({functions.begin(), functions.end()}, {*cpu, read->facts().iommu_groups_told});
+  }
+  if (!read) {
+    return tl::unexpected(detail::explain(source, folder, read.error()));
+  }
+  for (std::size_t i = 0; i < read->size(); ++i) {
+    if (read->at(i).depth() >= deepest) {
+      return tl::unexpected(fmt::format("{}: more than {} bridges above {}", source, deepest, read->at(i)->where));
+    }
+  }
+  return std::move(*read);
+}
+
+}  // namespace p2pmap
