@@ -4,6 +4,7 @@
 /// people.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
@@ -97,7 +98,7 @@ struct file_closer {
     return tl::unexpected(detail::explain(source, folder, read.error()));
   }
   for (std::size_t i = 0; i < read->size(); ++i) {
-    if (read->at(i).depth() >= deepest) {
+    if (read->at(i).depth() > deepest) {
       return tl::unexpected(fmt::format("{}: more than {} bridges above {}", source, deepest, read->at(i)->where));
     }
   }
