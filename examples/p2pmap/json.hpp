@@ -31,9 +31,9 @@ using json = nlohmann::ordered_json;
 }
 
 /// The verdict on reads or on writes, quirks included, and the quirk if one decided.
-[[nodiscard]] inline json verdict_of(const pci::route& of) {
-  return {{"type", known_type(of.type())},
-          {"quirk", of.decided_by() == nullptr ? json(nullptr) : json(of.decided_by()->why)}};
+inline void fill(json& verdict, const pci::route& of) {
+  verdict["type"] = known_type(of.type());
+  verdict["quirk"] = of.decided_by() == nullptr ? json(nullptr) : json(of.decided_by()->why);
 }
 
 [[nodiscard]] inline json names_of(pci::missing set) {
@@ -59,24 +59,24 @@ using json = nlohmann::ordered_json;
   return common && (*common)->port != pci::port_type::root_port;
 }
 
-[[nodiscard]] inline json json_of(const pair_of_routes& of) {
+/// `pair` is new, or the one before, whose members are used again: there are many pairs.
+inline void fill(json& pair, const pair_of_routes& of) {
   const pci::route& route = of.reads;  // What is the kernel's rule's is the same for both.
-  const bool placed = route.distance().has_value();
+  const auto hops = route.distance();
   const auto common = route.common_bridge();
-  json redirects = json::array();
+  const bool redirect_known = hops && (route.is_acs_known() || route.is_redirected());
+  pair["client"] = pci::to_string(route.client()->where);
+  pair["provider"] = pci::to_string(route.provider()->where);
+  pair["distance"] = hops ? json(*hops) : json(nullptr);
+  pair["same_switch"] = same_switch(route);
+  pair["acs_redirect"] = redirect_known ? json(route.is_redirected()) : json(nullptr);
+  pair["map_type"] = known_type(route.kernel_type());
+  pair["common_upstream_bridge"] = common ? json(pci::to_string((*common)->where)) : json(nullptr);
+  json& redirects = pair["acs_list"] = json::array();
   route.for_each_redirect([&](const pci::node& port) { redirects.push_back(pci::to_string(port->where)); });
-  return {{"client", pci::to_string(route.client()->where)},
-          {"provider", pci::to_string(route.provider()->where)},
-          {"distance", placed ? json(*route.distance()) : json(nullptr)},
-          {"same_switch", same_switch(route)},
-          {"acs_redirect",
-           placed && (route.is_acs_known() || route.is_redirected()) ? json(route.is_redirected()) : json(nullptr)},
-          {"map_type", known_type(route.kernel_type())},
-          {"common_upstream_bridge", common ? json(pci::to_string((*common)->where)) : json(nullptr)},
-          {"acs_list", std::move(redirects)},
-          {"reads", verdict_of(of.reads)},
-          {"writes", verdict_of(of.writes)},
-          {"missing", names_of(kernel_misses(route))}};
+  fill(pair["reads"], of.reads);
+  fill(pair["writes"], of.writes);
+  pair["missing"] = names_of(kernel_misses(route));
 }
 
 /// A register, false without the capability, null if that could not be read.
@@ -183,9 +183,11 @@ class lines {
   text += ",\n";
   {
     detail::lines pairs(text, "pairs", '[', ']');
+    detail::json pair;
     for (const pci::node& client : asked.clients()) {
       for (const pci::node& provider : asked.providers()) {
-        pairs.add(detail::json_of(pair_of_routes::between(client, provider)));
+        detail::fill(pair, pair_of_routes::between(client, provider));
+        pairs.add(pair);
       }
     }
   }
