@@ -66,43 +66,46 @@ struct file_closer {
   return fmt::format("{}: {}", from, why);
 }
 
+/// The same machine with another CPU.
+[[nodiscard]] inline paddock::result<pci::topology> with_cpu(paddock::result<pci::topology> read,
+                                                             std::optional<pci::cpu_rule> cpu) {
+  if (!read || !cpu) {
+    return read;
+  }
+  const auto functions = read->functions();
+  return pci::topology::build({functions.begin(), functions.end()}, {*cpu, read->facts().iommu_groups_told});
+}
+
+/// A machine that can be shown, or a line that says why there is none.
+[[nodiscard]] inline outcome<pci::topology> checked(const std::string& from, bool folder,
+                                                    paddock::result<pci::topology> read) {
+  // A domain has 256 buses. A captured tree may claim more, but nobody can draw that.
+  constexpr std::size_t deepest = 256;
+  if (!read) {
+    return tl::unexpected(explain(from, folder, read.error()));
+  }
+  for (std::size_t i = 0; i < read->size(); ++i) {
+    if (read->at(i).depth() > deepest) {
+      return tl::unexpected(fmt::format("{}: more than {} bridges above {}", from, deepest, read->at(i)->where));
+    }
+  }
+  return std::move(*read);
+}
+
 }  // namespace detail
 
 /// Reads the machine that `from` holds; empty stands for the running system. `cpu` is believed over what is read.
 [[nodiscard]] inline outcome<pci::topology> load(const std::string& from, std::optional<pci::cpu_rule> cpu) {
-  // A domain has 256 buses. A captured tree may claim more, but nobody can draw that.
-  constexpr std::size_t deepest = 256;
   std::error_code ignored;
-  const bool folder = from.empty() || std::filesystem::is_directory(from, ignored);
-  const std::string source = from.empty() ? "/" : from;
-
-  auto machine = [&]() -> outcome<paddock::result<pci::topology>> {
-    if (folder) {
-      return pci::read_system(source);
-    }
-    auto text = detail::read_file(source);
-    if (!text) {
-      return tl::unexpected(std::move(text.error()));
-    }
-    return pci::read_dump(*text);
-  }();
-  if (!machine) {
-    return tl::unexpected(std::move(machine.error()));
+  if (from.empty() || std::filesystem::is_directory(from, ignored)) {
+    const std::string root = from.empty() ? "/" : from;
+    return detail::checked(root, true, detail::with_cpu(pci::read_system(root), cpu));
   }
-  paddock::result<pci::topology>& read = *machine;
-  if (read && cpu) {
-    const auto functions = read->functions();
-    read = pci::topology::build({functions.begin(), functions.end()}, {*cpu, read->facts().iommu_groups_told});
+  const auto text = detail::read_file(from);
+  if (!text) {
+    return tl::unexpected(text.error());
   }
-  if (!read) {
-    return tl::unexpected(detail::explain(source, folder, read.error()));
-  }
-  for (std::size_t i = 0; i < read->size(); ++i) {
-    if (read->at(i).depth() > deepest) {
-      return tl::unexpected(fmt::format("{}: more than {} bridges above {}", source, deepest, read->at(i)->where));
-    }
-  }
-  return std::move(*read);
+  return detail::checked(from, false, pci::read_dump(*text, cpu.value_or(pci::cpu_rule::unknown)));
 }
 
 }  // namespace p2pmap

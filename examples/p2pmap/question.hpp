@@ -142,7 +142,7 @@ class reasons {
     add_note("a: the boot parameter pci=disable_acs_redir=",
              functions(
                  redirecting_, [](const pci::function& each) { return pci::to_string(each.where); }, ";"),
-             " would let peers below them talk directly; it weakens the isolation of these ports for all devices.");
+             " would end that, and weaken the isolation of these ports for all devices.");
     add_note("-: the kernel's list does not have these root complexes, and the CPU is no AMD since Zen: ",
              host_bridges(untrusted_), ".");
     add_note("-: the kernel's list trusts these root complexes only between ports of one host bridge: ",

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""What p2pmap does with command lines and inputs, right and wrong: command_line.py PROGRAM FOLDER-OF-MACHINES"""
+"""What p2pmap does with command lines and inputs, right and wrong: command_line.py PROGRAM FOLDER-OF-MACHINES DOCUMENT"""
 import json
 import os
 import re
@@ -11,7 +11,7 @@ import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-PROGRAM, MACHINES = sys.argv[1], Path(sys.argv[2])
+PROGRAM, MACHINES, DOCUMENT = sys.argv[1], *map(Path, sys.argv[2:])
 DUMP = MACHINES / "kernel-b70-pex880xx-acs-on" / "lspci.txt"
 ENDPOINTS = ["0000:0e:00.0", "0000:12:00.0"]
 FORMATS = ["text", "json", "svg"]
@@ -200,6 +200,11 @@ class Outputs(Files):
         self.assertEqual(sides(self.pairs("--provider", "12:00.0", "12:00.0")), [both[1], both[3]])
         # Also what is no endpoint.
         self.assertEqual(sides(self.pairs("--client", "0b:00.0", "--provider", "12:00.0")), [("0000:0b:00.0", both[1][1])])
+
+    def test_the_example_of_the_document(self):
+        example = re.search(r"```text\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)[1]
+        machine = MACHINES / "kernel-amdgpu-acs-list" / "lspci.txt"
+        self.assertEqual(example, self.shows("--from", machine, "--zen", "yes"))
 
     def test_what_a_dump_cannot_tell(self):
         apart = self.pairs()[1]

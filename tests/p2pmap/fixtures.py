@@ -39,8 +39,6 @@ def compare_pairs(expected, found):
         complaints += differences(
             f"{pair['client']} to {pair['provider']}", pair, pairs.get((pair["client"], pair["provider"]))
         )
-    if not wanted:
-        complaints.append("expected.json has no pairs")
     if len(pairs) != len(found["pairs"]):
         complaints.append("p2pmap says some pairs twice")
     return complaints, len(wanted), len(pairs)
@@ -72,6 +70,9 @@ def compare_host_bridges(expected, found):
 def main():
     program, folder = sys.argv[1], Path(sys.argv[2])
     expected = json.loads((folder / "expected.json").read_text())
+    if not expected["pairs"]:
+        print(f"{folder.name}: expected.json has no pairs")
+        return 1
     machine = ["--from", folder / "lspci.txt", "--zen", "yes" if expected["cpu_amd_zen"] else "no"]
     clients = unique(row[0] for row in expected["pairs"])
     providers = unique(row[1] for row in expected["pairs"])
