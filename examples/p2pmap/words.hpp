@@ -72,6 +72,7 @@ namespace p2pmap {
       {0x0c00, "FireWire controller"},
       {0x0c03, "USB controller"},
       {0x0c05, "SMBus"},
+      {0x0c80, "serial bus controller"},
       {0x0d80, "wireless controller"},
       {0x1000, "network encryption"},
       {0x1080, "encryption controller"},
