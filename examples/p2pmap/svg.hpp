@@ -28,13 +28,14 @@ namespace detail {
 /// Text between tags or in an attribute.
 [[nodiscard]] inline std::string escaped(std::string_view text) {
   std::string safe;
-  for (const char c : printable(text)) {
+  for (const char c : text) {
     switch (c) {
       case '&': safe += "&amp;"; break;
       case '<': safe += "&lt;"; break;
       case '>': safe += "&gt;"; break;
       case '"': safe += "&quot;"; break;
-      default: safe += c;
+      case '\n': safe += c; break;  // Tooltips have lines.
+      default: safe += printable(c);
     }
   }
   return safe;

@@ -172,7 +172,6 @@ class layout {
     one.width = box_width;
     right_ = std::max(right_, x + box_width);
     int below = y + header_height(one);
-    int lowest = below;
     for (row& each : one.rows) {
       each.x = x + inset;
       each.width = row_width;
@@ -189,7 +188,7 @@ class layout {
       below = std::max(each.y + each.height + gap, child_y);
     }
     one.height = below - y;
-    return std::max(lowest, below);
+    return below;
   }
 
   /// Where a link arrives.

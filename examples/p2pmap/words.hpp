@@ -19,11 +19,12 @@
 
 namespace p2pmap {
 
-/// With whatever a terminal or an XML reader may take amiss replaced; the names that sysfs holds are ASCII.
+/// Replaces what a terminal or an XML reader may take amiss; the names that sysfs holds are ASCII.
+[[nodiscard]] constexpr char printable(char c) noexcept { return c >= ' ' && c <= '~' ? c : '?'; }
 [[nodiscard]] inline std::string printable(std::string_view text) {
   std::string clean(text);
   for (char& c : clean) {
-    c = c >= ' ' && c <= '~' ? c : '?';
+    c = printable(c);
   }
   return clean;
 }

@@ -261,6 +261,10 @@ class Outputs(Files):
             for box in boxes:
                 self.assertLessEqual(int(box.get("x", 0)) + int(box.get("width")), width)
                 self.assertLessEqual(int(box.get("y", 0)) + int(box.get("height")), height)
+            tooltips = [each.text for each in picture.iter() if each.tag.endswith("title")]
+            self.assertTrue(tooltips)
+            for tooltip in tooltips:
+                self.assertRegex(tooltip, r"\A(#\d+  )?[0-9a-f]{4}:[0-9a-f:.]+ \[[^\n?]*(\n[^\n?]+)*\Z")
             words = " ".join(text.text or "" for text in picture.iter())
             for address in json.loads(self.shows("--from", machine, "--format", "json"))["pairs"]:
                 self.assertIn(address["client"], words)

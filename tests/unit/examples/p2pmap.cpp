@@ -256,7 +256,7 @@ TEST_CASE("a switch that might be a root port is not told as one or the other") 
 }
 
 TEST_CASE("text is escaped and cut to size") {
-  CHECK(detail::escaped("a<b>&\"\x1b\n") == "a&lt;b&gt;&amp;&quot;??");
+  CHECK(detail::escaped("a<b>&\"\x1b\n") == "a&lt;b&gt;&amp;&quot;?\n");
   CHECK(detail::wrapped("aaa bb c", 7) == std::vector<std::string>{"aaa bb ", "c"});
   CHECK(detail::wrapped("a;bbbbbbbbbb;c", 4) == std::vector<std::string>{"a;", "bbbbbbbbbb;", "c"});
 }
