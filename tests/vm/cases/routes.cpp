@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include <fmt/ranges.h>
 
 #include <paddock/kernel/p2pmem.hpp>
+#include <paddock/pci/capture.hpp>
 #include <paddock/pci/describe.hpp>
 #include <paddock/pci/read_libpci.hpp>
 
@@ -116,6 +118,10 @@ TEST_CASE("routes: the kernel says what route_between() says, for every pair of 
     test::skip("not in a machine of tests/vm/topologies");
   }
   const pci::topology system = unwrap(pci::read_system());
+  // What is captured answers as the machine did, without the machine.
+  const auto folder = std::filesystem::path(std::getenv("PADDOCK_VM_RESULTS")) / "machine";
+  unwrap(pci::capture(folder));
+  const pci::topology captured = unwrap(pci::read_system(folder));
   const auto drives = players(system);
   REQUIRE(drives.size() > 1);
   const kernel_judge judge;
@@ -127,7 +133,10 @@ TEST_CASE("routes: the kernel says what route_between() says, for every pair of 
     for (const player& client : drives) {
       const auto written = unwrap(pci::route_between(client.where, provider.where, transaction::write));
       const auto read = unwrap(pci::route_between(client.where, provider.where, transaction::read));
+      const auto again = unwrap(pci::route_between(unwrap(captured.find(client.where->where)),
+                                                   unwrap(captured.find(provider.where->where)), transaction::write));
       INFO(describe(written));
+      CHECK(describe(again) == describe(written));
       const kernel::p2pmem memory = unwrap(kernel::p2pmem::allocate(provider.where->where, bytes));
       judge.begin();
       const transfer to = write_to_peer(client.disk, memory, seed += 2);
