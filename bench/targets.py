@@ -124,7 +124,8 @@ GROUPS = [
     ),
     Group(
         "Routes",
-        ["route: load 517 functions", "route: between two", "route: all of 100 endpoints"],
+        ["route: load 517 functions", "route: between two", "route: all of 100 endpoints", "route: nearest of 64 for 16",
+         "pool: allocate and free"],
         "ns",
         "A server's dump, as root's lspci -xxxx prints it, from the file to a tree; lspci lists the file, and its process is "
         "started for that. Then verdicts between endpoints of that tree: drawn at random, and each with each. \"Kernel steps\" "
@@ -228,6 +229,8 @@ TARGETS = [
     Target("route: load 517 functions", 1.2, "lspci -n -F", "ns"),
     Target("route: between two", 200, None, "ns"),
     Target("route: all of 100 endpoints", 5e6, None, "ns"),
+    Target("route: nearest of 64 for 16", 100e3, None, "ns"),
+    Target("pool: allocate and free", 1.5, "floor: Boost.Interprocess", "ns"),
 ]
 
 # Said where that peer is faster in the run at hand: (row, or the beginning of it, peer): why.

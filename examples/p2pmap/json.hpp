@@ -76,7 +76,7 @@ inline void fill(json& pair, const pair_of_routes& of) {
   route.for_each_redirect([&](const pci::node& port) { redirects.push_back(pci::to_string(port->where)); });
   fill(pair["reads"], of.reads);
   fill(pair["writes"], of.writes);
-  pair["missing"] = names_of(kernel_misses(route));
+  pair["missing"] = names_of(route.kernel_misses());
 }
 
 /// A register, false without the capability, null if that could not be read.

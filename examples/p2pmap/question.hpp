@@ -32,23 +32,6 @@ struct pair_of_routes {
   }
 };
 
-/// Why the kernel's own rule has no verdict. A quirk may have decided all the same, and then the route lacks nothing.
-[[nodiscard]] inline pci::missing kernel_misses(const pci::route& of) {
-  using pci::missing;
-  if (of.kernel_type() != pci::route_type::unknown) {
-    return missing::nothing;
-  }
-  if (of.decided_by() == nullptr) {
-    return of.what_is_missing();
-  }
-  if (of.root_rule() != pci::root_complex_rule::undetermined) {
-    return missing::acs;
-  }
-  const bool cpu_known = of.client().tree().facts().cpu != pci::cpu_rule::unknown;
-  const bool bridges_known = of.client().root().known && of.provider().root().known;
-  return (cpu_known ? missing::nothing : missing::cpu) | (bridges_known ? missing::nothing : missing::host_bridge);
-}
-
 /// Whose DMA is asked about, and whose memory: every pair of the two. Refers to its topology.
 class question {
  public:
@@ -173,7 +156,7 @@ class reasons {
       case pci::root_complex_rule::only_same: add_roots(of, only_within_, is_only_within); break;
       default: break;
     }
-    const pci::missing missing = kernel_misses(of);
+    const pci::missing missing = of.kernel_misses();
     if (has(missing, pci::missing::acs)) {
       add_unreadable(of, of.provider());
       add_unreadable(of, of.client());

@@ -53,7 +53,7 @@ struct quirk {
 /// What has been reported in public with enough detail to name the part.
 inline constexpr auto builtin_quirks = std::to_array<quirk>({
     {quirk::role::host_bridge, 0x8086, 0x4c43, transactions::both, quirk::effect::fails,
-     "Rocket Lake-S corrupts data between its root ports without an error (intel/compute-runtime issue 935)"},
+     "Rocket Lake-S corrupts what its root complex forwards, without an error (intel/compute-runtime issue 935)"},
 });
 
 }  // namespace PADDOCK_NAMESPACE::pci

@@ -74,6 +74,11 @@ class libpci {
       }
       done = end;
     }
+    // A file that somebody made may end anywhere.
+    constexpr std::size_t piece = 16;
+    while (done >= regs::header_bytes && done < regs::extended_bytes && read(of, into, done, done + piece)) {
+      done += piece;
+    }
     return done;
   }
   [[nodiscard]] bool read(pci_dev* of, std::span<std::byte> into, std::size_t from, std::size_t to) const noexcept {

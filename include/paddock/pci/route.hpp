@@ -123,6 +123,8 @@ class route {
   [[nodiscard]] const quirk* decided_by() const noexcept { return quirk_; }
   /// Whether the ACS of all functions on the way could be read, so that for_each_redirect() misses none.
   [[nodiscard]] bool is_acs_known() const noexcept { return acs_known_; }
+  /// Why kernel_type() is unknown.
+  [[nodiscard]] missing kernel_misses() const noexcept { return kernel_misses_; }
   /// Why type() is unknown.
   [[nodiscard]] missing what_is_missing() const noexcept { return missing_; }
 
@@ -170,6 +172,7 @@ class route {
   route_type kernel_type_{route_type::unknown};
   root_complex_rule root_rule_{root_complex_rule::not_asked};
   missing missing_{missing::nothing};
+  missing kernel_misses_{missing::nothing};
   bool redirected_{false};
   bool acs_known_{true};
 };
@@ -182,10 +185,12 @@ class route_finder {
     route found(client, provider, what, owner);
     if (!client.is_placed() || !provider.is_placed()) {
       found.missing_ = missing::placement;
+      found.kernel_misses_ = missing::placement;
       return found;
     }
     measure(found);
     judge_kernel(found);
+    found.kernel_misses_ = found.missing_;
     if (owner == dma_owner::kernel_dma) {
       found.type_ = found.kernel_type_;
     } else {

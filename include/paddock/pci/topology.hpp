@@ -64,7 +64,7 @@ class topology {
   /// in a bridge's range belongs to virtual functions, or to a bridge that is missing here: then its functions are not
   /// placed, and every route to them is unknown.
   /// Errors: already_exists (one address twice), invalid_argument (bridges that lead to each other in a loop, or two
-  /// that lead to one bus), limit_reached (more than 2^20 functions).
+  /// that lead to one bus), limit_reached (more than 2^20 functions, or 1024 bridges below each other).
   [[nodiscard]] static result<topology> build(std::vector<function> functions, machine_facts facts = {});
 
   topology(topology&&) noexcept = default;
@@ -93,6 +93,7 @@ class topology {
 
   static constexpr std::uint32_t none = UINT32_MAX;
   static constexpr std::size_t most_functions = std::size_t{1} << 20;
+  static constexpr std::uint16_t deepest = 1024;  ///< A domain has 256 buses, and a VMD below it as many.
 
   /// Sums run from the function itself up to the root bus, so that a difference of two is that of a stretch of the way.
   struct place {
@@ -262,6 +263,9 @@ inline result<void> topology::add_up() {
       place& mine = places_[way.back()];
       const acs_state& acs = functions_[way.back()].acs;
       const place above = mine.parent == none ? place{} : places_[mine.parent];
+      if (above.depth == deepest) {
+        return fail(errc::limit_reached, "PCI topology: bridges below each other");
+      }
       mine.depth = mine.parent == none ? std::uint16_t{0} : static_cast<std::uint16_t>(above.depth + 1);
       mine.redirects = static_cast<std::uint16_t>(above.redirects + (acs.redirects() ? 1 : 0));
       mine.unknown_acs = static_cast<std::uint16_t>(above.unknown_acs + (acs.is_known() ? 0 : 1));

@@ -130,8 +130,8 @@ TEST_CASE("what the kernel's rule lacks is told though a quirk decided") {
   const pci::topology dump = build(functions, pci::cpu_rule::unknown);
   REQUIRE(between(dump).reads.type() == pci::route_type::not_supported);
   REQUIRE(between(dump).reads.what_is_missing() == pci::missing::nothing);
-  CHECK(kernel_misses(between(dump).reads) == pci::missing::cpu);
-  CHECK(kernel_misses(between(build(functions)).reads) == pci::missing::nothing);
+  CHECK(between(dump).reads.kernel_misses() == pci::missing::cpu);
+  CHECK(between(build(functions)).reads.kernel_misses() == pci::missing::nothing);
 
   // The same for ACS.
   functions = drives_and_gpu();
@@ -141,7 +141,7 @@ TEST_CASE("what the kernel's rule lacks is told though a quirk decided") {
   const auto way = pci::route_between(find(machine, "03:00.0"), find(machine, "04:00.0"), transaction::read,
                                       pci::dma_owner::kernel_dma, {&known, 1});
   REQUIRE(way->decided_by() == &known);
-  CHECK(kernel_misses(*way) == pci::missing::acs);
+  CHECK(way->kernel_misses() == pci::missing::acs);
 }
 
 TEST_CASE("functions that are asked about are numbered, whichever side they are on") {

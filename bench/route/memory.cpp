@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSL-1.0
+// Memory near its users: which of 64 providers, for 16 clients, and pages of one of them.
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <paddock/pci/pool.hpp>
+#include <paddock/pci/provider.hpp>
+#include <paddock/pci/read_libpci.hpp>
+
+#include "../support/batch.hpp"
+#include "../support/server_dump.hpp"
+
+namespace paddock::bench {
+namespace {
+
+constexpr std::size_t clients_asked = 16;
+constexpr std::size_t providers_asked = 64;
+constexpr std::uint64_t page = 4096;
+
+struct offer {
+  pci::address of;
+  [[nodiscard]] pci::address provider() const noexcept { return of; }
+  [[nodiscard]] std::uint64_t available() const noexcept { return 1U << 30; }
+  [[nodiscard]] bool is_published() const noexcept { return true; }
+};
+
+/// Every client reaches every provider, so that none is passed over early.
+struct market {
+  market() {
+    auto read = pci::read_dump(server_dump(), pci::cpu_rule::amd_zen);
+    if (!read) {
+      return;
+    }
+    tree.emplace(std::move(*read));
+    for (std::size_t i = 0; i < tree->size(); ++i) {
+      const pci::node each = tree->at(i);
+      if (each->is_endpoint() && clients.size() < clients_asked) {
+        clients.push_back(each);
+      } else if (each->is_endpoint() && providers.size() < providers_asked) {
+        providers.push_back({each->where});
+      }
+    }
+  }
+  std::optional<pci::topology> tree;
+  std::vector<pci::node> clients;
+  std::vector<offer> providers;
+};
+
+void nearest(benchmark::State& state) {
+  const market of;
+  const auto found = pci::find_provider(of.clients, page, of.providers);
+  if (of.clients.size() != clients_asked || of.providers.size() != providers_asked || !found) {
+    state.SkipWithError("the server should have enough endpoints, all of which reach each other");
+    return;
+  }
+  measure(
+      state, 1, [] {}, [&] { benchmark::DoNotOptimize(pci::find_provider(of.clients, page, of.providers)); });
+}
+
+/// Two pages of a pool that has 200 blocks of all sizes in use, as after a while.
+constexpr std::size_t in_use = 200;
+constexpr std::uint64_t pool_pages = 4096;
+
+std::uint64_t pages_of(std::size_t block) { return 1 + block * 7 % 13; }
+
+void from_pool(benchmark::State& state) {
+  auto pool = *pci::pool::create({{}, bar_index(2), 0, pool_pages * page}, page);
+  std::vector<std::optional<pci::pool_memory>> held;
+  for (std::size_t i = 0; i < 2 * in_use; ++i) {
+    held.emplace_back(*pool.allocate(pages_of(i) * page));
+  }
+  for (std::size_t i = 0; i < held.size(); i += 2) {
+    held[i].reset();
+  }
+  measure(
+      state, batch_size, [] {},
+      [&] {
+        for (std::size_t i = 0; i < batch_size; ++i) {
+          const auto taken = pool.allocate(2 * page);
+          benchmark::DoNotOptimize(&taken);
+        }
+      });
+}
+
+/// The library that a pool is made of, with nothing around it.
+void from_library(benchmark::State& state) {
+  using algorithm = boost::interprocess::rbtree_best_fit<boost::interprocess::null_mutex_family, void*>;
+  constexpr std::size_t cell = 64;
+  std::vector<std::max_align_t> shadow((pool_pages + 4) * cell / sizeof(std::max_align_t));
+  auto* const library = new (shadow.data()) algorithm(shadow.size() * sizeof(std::max_align_t), 0);
+  const auto take = [&](std::uint64_t pages) {
+    return library->allocate(pages * cell - algorithm::PayloadPerAllocation);
+  };
+  std::vector<void*> held;
+  for (std::size_t i = 0; i < 2 * in_use; ++i) {
+    held.push_back(take(pages_of(i)));
+  }
+  for (std::size_t i = 0; i < held.size(); i += 2) {
+    library->deallocate(held[i]);
+  }
+  measure(
+      state, batch_size, [] {},
+      [&] {
+        for (std::size_t i = 0; i < batch_size; ++i) {
+          void* const taken = take(2);
+          benchmark::DoNotOptimize(taken);
+          library->deallocate(taken);
+        }
+      });
+}
+
+const bool registered = [] {
+  add_row("route: nearest of 64 for 16", "paddock", nearest);
+  add_row("pool: allocate and free", "paddock", from_pool);
+  add_row("pool: allocate and free", "floor: Boost.Interprocess", from_library);
+  return true;
+}();
+
+}  // namespace
+}  // namespace paddock::bench
