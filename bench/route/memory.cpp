@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Memory near its users: which of 64 providers, for 16 clients, and pages of one of them.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -37,12 +38,21 @@ struct market {
     tree.emplace(std::move(*read));
     for (std::size_t i = 0; i < tree->size(); ++i) {
       const pci::node each = tree->at(i);
-      if (each->is_endpoint() && clients.size() < clients_asked) {
+      if (!each->is_endpoint() || !is_reached(each)) {
+        continue;
+      }
+      if (clients.size() < clients_asked) {
         clients.push_back(each);
-      } else if (each->is_endpoint() && providers.size() < providers_asked) {
+      } else if (providers.size() < providers_asked) {
         providers.push_back({each->where});
       }
     }
+  }
+  [[nodiscard]] bool is_reached(pci::node provider) const {
+    return std::all_of(clients.begin(), clients.end(), [&](pci::node client) {
+      const auto way = pci::route_between(client, provider, transaction::read);
+      return way && way->is_supported();
+    });
   }
   std::optional<pci::topology> tree;
   std::vector<pci::node> clients;

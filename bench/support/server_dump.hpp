@@ -44,7 +44,9 @@ inline void append_function(std::string& to, std::string_view lines, std::size_t
   std::error_code failed;
   for (std::filesystem::directory_iterator each(PADDOCK_BENCH_DATA "/topology", failed), end; !failed && each != end;
        each.increment(failed)) {
-    machines.push_back(each->path() / "lspci.txt");
+    if (each->is_directory(failed)) {
+      machines.push_back(each->path() / "lspci.txt");
+    }
   }
   std::sort(machines.begin(), machines.end());
 

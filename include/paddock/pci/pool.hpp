@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <concepts>
 #include <cstdint>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/detail/brief_lock.hpp>
 #include <paddock/detail/syscall.hpp>
 #include <paddock/pci/address.hpp>
 #include <paddock/pci/page_allocator.hpp>
@@ -27,7 +29,8 @@ struct bar_memory {
   std::uint64_t size{0};    ///< Bytes.
 };
 
-/// What divides a pool: numbers of pages in, numbers of pages out. A provider may bring its own.
+/// What divides a pool: numbers of pages in, numbers of pages out. A provider may bring its own, which is called under a
+/// lock that others spin for: it neither waits nor calls back.
 template <class Allocator>
 concept divides_pages = std::move_constructible<Allocator> && requires(Allocator& pages, std::uint64_t number) {
   { pages.allocate(number) } -> std::same_as<result<std::uint64_t>>;
@@ -137,10 +140,7 @@ class [[nodiscard]] basic_pool {
 
   /// At least `bytes`, rounded up to pages, in a row.
   /// Errors: invalid_argument for 0; limit_reached when no gap is that long; revoked.
-  [[nodiscard]] result<memory> allocate(std::uint64_t bytes) noexcept {
-    PADDOCK_TRY(const auto taken, state_->take(bytes));
-    return memory(state_, taken.first, taken.second);
-  }
+  [[nodiscard]] result<memory> allocate(std::uint64_t bytes) noexcept { return state_->take(bytes); }
 
   /// Lets find_provider() offer it. Not published at first.
   void publish(bool offer = true) noexcept { state_->publish(offer); }
@@ -163,15 +163,15 @@ class [[nodiscard]] basic_pool {
   class state {
    public:
     state(const bar_memory& where, Allocator pages, std::uint64_t page_size) noexcept
-        : where_(where), page_size_(page_size), pages_(std::move(pages)) {}
+        : where_(where), page_bits_(static_cast<unsigned>(std::countr_zero(page_size))), pages_(std::move(pages)) {}
 
     [[nodiscard]] const bar_memory& where() const noexcept { return where_; }
     [[nodiscard]] bar_memory part(std::uint64_t first, std::uint64_t count) const noexcept {
-      return {where_.provider, where_.bar, where_.offset + first * page_size_, count * page_size_};
+      return {where_.provider, where_.bar, where_.offset + (first << page_bits_), count << page_bits_};
     }
 
-    [[nodiscard]] result<std::pair<std::uint64_t, std::uint64_t>> take(std::uint64_t bytes) noexcept {
-      const std::lock_guard guard(mutex_);
+    [[nodiscard]] result<memory> take(std::uint64_t bytes) noexcept {
+      const std::lock_guard guard(lock_);
       if (bytes == 0) {
         return fail(errc::invalid_argument, "pool::allocate: no bytes");
       }
@@ -179,7 +179,7 @@ class [[nodiscard]] basic_pool {
         ++refused_;
         return fail(errc::revoked, "pool::allocate");
       }
-      const std::uint64_t count = (bytes - 1) / page_size_ + 1;
+      const std::uint64_t count = ((bytes - 1) >> page_bits_) + 1;
       const auto first = pages_.allocate(count);
       if (!first) {
         ++refused_;
@@ -187,17 +187,17 @@ class [[nodiscard]] basic_pool {
       }
       ++live_;
       ++served_;
-      used_ += count * page_size_;
+      used_ += count << page_bits_;
       peak_ = std::max(peak_, used_);
-      return std::pair(*first, count);
+      return memory(this, *first, count);
     }
 
     void give_back(std::uint64_t first, std::uint64_t count) noexcept {
       bool last = false;
       {
-        const std::lock_guard guard(mutex_);
+        const std::lock_guard guard(lock_);
         pages_.release(first, count);
-        used_ -= count * page_size_;
+        used_ -= count << page_bits_;
         last = --live_ == 0 && !owned_;
       }
       end_if(last);
@@ -206,7 +206,7 @@ class [[nodiscard]] basic_pool {
     void drop() noexcept {
       bool last = false;
       {
-        const std::lock_guard guard(mutex_);
+        const std::lock_guard guard(lock_);
         owned_ = false;
         last = live_ == 0;
       }
@@ -214,16 +214,16 @@ class [[nodiscard]] basic_pool {
     }
 
     void publish(bool offer) noexcept {
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(lock_);
       published_ = offer && !revoked_;
     }
     void revoke() noexcept {
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(lock_);
       revoked_ = true;
       published_ = false;
     }
     [[nodiscard]] pool_statistics statistics() const noexcept {
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(lock_);
       return {where_.size, where_.size - used_, peak_, live_, served_, refused_, published_, revoked_};
     }
 
@@ -237,8 +237,8 @@ class [[nodiscard]] basic_pool {
     }
 
     const bar_memory where_;
-    const std::uint64_t page_size_;
-    mutable std::mutex mutex_;
+    const unsigned page_bits_;
+    mutable ::paddock::detail::brief_lock lock_;
     Allocator pages_;
     std::uint64_t used_{0};
     std::uint64_t peak_{0};

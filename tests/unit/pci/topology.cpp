@@ -206,6 +206,28 @@ TEST_CASE("more functions than a machine has are refused") {
   CHECK(refused.error() == errc::limit_reached);
 }
 
+TEST_CASE("bridges are below each other as deep as machines go, and no deeper") {
+  for (const std::uint32_t depth : {1024U, 1025U}) {
+    std::vector<pci::function> chain(depth + 1);
+    for (std::uint32_t i = 0; i <= depth; ++i) {
+      chain[i].where = {i, 0, 0, 0};
+      if (i == 0) {
+        chain[i].attached = {pci::attachment_point::kind::root_bus, {}};
+      } else {
+        chain[i].attached = {pci::attachment_point::kind::below, chain[i - 1].where};
+      }
+    }
+    const auto built = topology::build(chain);
+    if (depth == 1024) {
+      REQUIRE(built);
+      CHECK(built->at(depth).depth() == depth);
+    } else {
+      REQUIRE_FALSE(built);
+      CHECK(built.error() == errc::limit_reached);
+    }
+  }
+}
+
 TEST_CASE("a place that is told is believed, whatever the bus numbers say") {
   std::vector<pci::function> functions = test::two_switches().functions();
   for (pci::function& each : functions) {
