@@ -10,7 +10,7 @@
 #include <paddock/pci/route.hpp>
 
 #include "catch.hpp"
-#include "json.hpp"
+#include "read_json.hpp"
 
 namespace fs = std::filesystem;
 using namespace paddock;

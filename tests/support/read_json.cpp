@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The one file of the tests that always has exceptions and RTTI: Boost.PropertyTree does without neither.
-#include "json.hpp"
+#include "read_json.hpp"
 
 #include <boost/property_tree/json_parser.hpp>
 #include <boost/property_tree/ptree.hpp>

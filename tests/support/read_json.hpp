@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// JSON for tests, read by Boost.PropertyTree in json.cpp.
+/// JSON for tests, read by Boost.PropertyTree in read_json.cpp.
 #pragma once
 
 #include <filesystem>
