@@ -132,6 +132,14 @@ GROUPS = [
         "search as the kernel does, and do not ask the lists of host bridges and quirks.",
     ),
     Group(
+        "A disk's copy",
+        ["nvme_copy: 8 MiB"],
+        "ns",
+        "examples/nvme_copy between two emulated drives in the guest ({guest}): through the memory of one of them, and "
+        "through system memory. An emulated controller's memory is read and written access by access, where real "
+        "hardware's is not: the ratio speaks of QEMU.",
+    ),
+    Group(
         "Kernel objects",
         [
             "kernel: made and dropped",
@@ -280,6 +288,7 @@ WHY = {
     "nothing, and one that does not holds up all writers.",
     ("resv: test_signaled, a writer", "liburcu memb"): "Its writer here frees nothing, and counts no references.",
     ("resv: snapshot of 4", "liburcu memb, guard"): "Its thread is known beforehand; a reservation looks it up.",
+    ("nvme_copy: 8 MiB", "paddock, system memory"): "QEMU serves an emulated controller's memory access by access.",
     ("route: load", "lspci -F"): "It lists the functions, and puts them into no tree; the text is not looked through before.",
     ("route: load", "lspci -n -F"): "As lspci -F.",
     ("route:", "kernel steps, no list"): "It stops at how far and how many redirect: no list is asked, no quirk, and nothing is kept of "

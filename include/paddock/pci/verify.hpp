@@ -20,6 +20,8 @@ namespace PADDOCK_NAMESPACE::pci {
 /// memory. It copies between them by DMA, and returns when the copy is over.
 template <class Engine>
 concept dma_engine = requires(Engine& client) {
+  /// The function whose DMA it is.
+  { client.where() } -> std::convertible_to<address>;
   /// System memory that the client reaches, as large as one copy.
   { client.memory() } -> std::convertible_to<std::span<std::byte>>;
   /// The client reads all of memory() and writes it to the start of the provider's memory.
@@ -60,6 +62,10 @@ struct verification {
 
   [[nodiscard]] const arrival& of(transaction what) const noexcept {
     return what == transaction::read ? reads : writes;
+  }
+  /// Whether a verdict that was certain is wrong here. An unknown one cannot be.
+  [[nodiscard]] bool contradicts(const route& way) const noexcept {
+    return way.type() != route_type::unknown && way.is_supported() != of(way.what()).is_good();
   }
 };
 
@@ -105,15 +111,18 @@ template <class WordAt>
 
 }  // namespace detail
 
-/// Has the client write a pattern into the provider's memory and read another one out of it, and compares both with
-/// what the CPU sees through `provider_memory`, which is the same memory. Overwrites client.memory() and as many bytes
-/// of the provider's; it is the caller's to keep both to themselves meanwhile.
+/// Has the route's client write a pattern into the provider's memory and read another one out of it, whatever the
+/// verdict is, and compares both with what the CPU sees through `provider_memory`, which is the same memory. Overwrites
+/// client.memory() and as many bytes of the provider's; it is the caller's to keep both to themselves meanwhile.
 /// A route that loses data may also hang the client: bound the engine's own waits.
 /// Returns: both directions, apart; a failure of the engine is part of the answer.
-/// Errors: invalid_argument when client.memory() is empty or no multiple of 4 bytes; out_of_range when the provider's
-/// is shorter. Thread-safety: none.
+/// Errors: invalid_argument when the engine is not that of the route's client, or client.memory() is empty or no
+/// multiple of 4 bytes; out_of_range when the provider's is shorter. Thread-safety: none.
 template <dma_engine Engine>
-[[nodiscard]] result<verification> verify(Engine& client, mmio_span provider_memory) {
+[[nodiscard]] result<verification> verify(const route& way, Engine& client, mmio_span provider_memory) {
+  if (address(client.where()) != way.client()->where) {
+    return fail(errc::invalid_argument, "verify: another function's engine");
+  }
   const std::span<std::byte> memory = client.memory();
   const std::size_t bytes = memory.size();
   if (bytes == 0 || bytes % 4 != 0) {
