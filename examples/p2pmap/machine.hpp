@@ -18,6 +18,7 @@
 #include <fmt/format.h>
 #include <tl/expected.hpp>
 
+#include <paddock/pci/capture.hpp>
 #include <paddock/pci/read_libpci.hpp>
 #include <paddock/pci/topology.hpp>
 
@@ -106,6 +107,15 @@ struct file_closer {
     return tl::unexpected(text.error());
   }
   return detail::checked(from, false, pci::read_dump(*text, cpu.value_or(pci::cpu_rule::unknown)));
+}
+
+/// Writes what the running system tells into a new folder. Returns nothing to show.
+[[nodiscard]] inline outcome<std::string> save(const std::string& into) {
+  if (const auto saved = pci::capture(into); !saved) {
+    return tl::unexpected(saved.error() == paddock::errc::already_exists ? into + ": exists already"
+                                                                         : fmt::format("{}: {}", into, saved.error()));
+  }
+  return std::string();
 }
 
 }  // namespace p2pmap

@@ -18,6 +18,9 @@ namespace {
 using namespace p2pmap;
 
 outcome<std::string> run(const options& wanted) {
+  if (!wanted.capture.empty()) {
+    return save(wanted.capture);
+  }
   const auto machine = load(wanted.from, wanted.cpu);
   if (!machine) {
     return tl::unexpected(machine.error());

@@ -25,6 +25,7 @@ struct options {
   std::vector<pci::address> providers;
   std::optional<pci::cpu_rule> cpu;
   std::optional<std::pair<pci::address, pci::address>> explain;
+  std::string capture;  ///< A folder to be made; empty: none.
 };
 
 /// Throws CLI::ParseError.
@@ -67,6 +68,16 @@ inline options parse(CLI::App& app, int argc, char** argv) {
       ->check(is_address)
       ->type_name("A B")
       ->expected(2)
+      ->excludes(format)
+      ->excludes(client)
+      ->excludes(provider);
+  app.add_option("--capture", read.capture,
+                 "Write what the running system tells into a new folder, for --from on another machine, without serial "
+                 "numbers, and show nothing")
+      ->type_name("DIR")
+      ->excludes("--from")
+      ->excludes("--zen")
+      ->excludes("--explain")
       ->excludes(format)
       ->excludes(client)
       ->excludes(provider);

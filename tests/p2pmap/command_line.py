@@ -247,6 +247,17 @@ class Outputs(Files):
         self.assertIn("VFIO", process.splitlines()[0])
         self.assertIn("ACS redirects at 0000:11:01.0: ReqRedir CmpltRedir", kernel)
 
+    @unittest.skipUnless(Path("/sys/bus/pci/devices").is_dir(), "this machine has no PCI bus")
+    def test_a_capture_says_what_the_machine_says(self):
+        captured = self.root / "captured"
+        self.assertEqual(self.shows("--capture", captured), "")
+        for form in FORMATS:
+            self.assertEqual(self.shows("--format", form), self.shows("--from", captured, "--format", form))
+        self.fails(1, "exists already", "--capture", captured)
+        self.fails(1, "captured", "--capture", self.root / "no" / "captured")
+        self.fails(2, "--capture", "--capture", self.root / "other", "--from", DUMP)
+        self.assertFalse((self.root / "other").exists())
+
     def test_the_same_input_gives_the_same_output(self):
         for machine in sorted(MACHINES.glob("*/lspci.txt")):
             for form in FORMATS:
