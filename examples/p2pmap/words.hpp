@@ -83,7 +83,7 @@ namespace p2pmap {
       {0x1300, "instrumentation"},
   };
   if (!of.responds) {
-    return "does not answer";
+    return of.config_bytes == 0 ? "could not be read" : "does not answer";
   }
   for (const named& each : classes) {
     if (each.code == of.class_code >> 8) {

@@ -49,7 +49,7 @@ class fallback_counts {
     // order: relaxed, as above.
     return counts_[static_cast<std::size_t>(why)].load(std::memory_order_relaxed);
   }
-  /// How many fell back, for whatever reason.
+  /// How many did not go directly, for whatever reason: through system memory, or, with p2p_only, not at all.
   [[nodiscard]] std::uint64_t fallbacks() const noexcept {
     std::uint64_t sum = 0;
     for (std::size_t why = 1; why < counts_.size(); ++why) {

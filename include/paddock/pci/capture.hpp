@@ -152,6 +152,11 @@ inline void remove_serial_numbers(std::vector<std::byte>& config) {
       }
     }
   };
+  if (config_space(config).find(regs::capability_express).found != capability::state::present &&
+      config.size() > regs::conventional_bytes) {
+    // Nobody reads what is behind, and its form is not known.
+    std::fill(config.begin() + regs::conventional_bytes, config.end(), std::byte{0});
+  }
   const config_space view(config);
   const capability serial_number = view.find_extended(regs::extended_serial_number);
   clear(view.find(regs::capability_vpd), regs::vpd_address, regs::vpd_end);
@@ -254,19 +259,18 @@ inline void remove_serial_numbers(std::vector<std::byte>& config) {
     if (fs::exists(config_file) && !fs::is_regular_file(config_file)) {
       return fail(errc::invalid_argument, "sysfs: config is not a file");
     }
-    if (!fs::exists(config_file)) {
-      continue;
-    }
     auto config = detail::read_config(entry->path() / "config");
-    if (!config && (config.error() == errc::not_found || config.error() == errc::no_device)) {
-      continue;
-    }
-    if (!config) {
+    if (!config && config.error() == errc::limit_reached) {
       return fail(config.error());
     }
+    // One that has gone away is listed no more. One that is listed and cannot be read stays, unread.
+    if (!config && !fs::exists(fs::symlink_status(entry->path(), gone))) {
+      continue;
+    }
+    std::vector<std::byte> bytes = config ? std::move(*config) : std::vector<std::byte>();
     const fs::path place = detail::place_below_root(detail::link_target(entry->path()));
     const fs::path home = place.filename() == where ? "sys/devices" / place : devices / where;
-    PADDOCK_TRY_VOID(detail::capture_function(entry->path(), std::move(*config), root, home, to));
+    PADDOCK_TRY_VOID(detail::capture_function(entry->path(), std::move(bytes), root, home, to));
     if (home.parent_path() != devices) {
       PADDOCK_TRY_VOID(detail::make_link(home.lexically_relative(devices), to / devices / where));
     }

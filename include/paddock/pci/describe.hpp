@@ -95,6 +95,12 @@ inline void describe_iommu(const char* who, const node& of, std::string& text) {
     add("  ACS redirects at {}\n",
         fmt::format("{}: {}", port->where, acs_names(port->acs.enabled & acs_bits::redirect)));
   });
+  if (!of.is_acs_known() && of.common_bridge()) {
+    text += "  ACS could not be read everywhere on the way: more of it may redirect\n";
+  }
+  if (of.is_blocked()) {
+    text += "  the client's IOMMU domain lets no DMA through\n";
+  }
   if (of.root_rule() != root_complex_rule::not_asked) {
     add("  host bridge of the provider: {}\n", detail::describe_root(of.provider(), of.provider_entry()));
     if (&of.client().root() != &of.provider().root()) {

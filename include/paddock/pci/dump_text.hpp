@@ -3,11 +3,13 @@
 /// `lspci -x…` text, screened: what comes out is in the one form at which libpci's reader never ends the process.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -131,8 +133,8 @@ class domain_numbers {
 }  // namespace detail
 
 /// Reads `lspci -x`, `-xxx` or `-xxxx` text, with or without domains and with whatever else lspci prints between.
-/// Errors: invalid_argument for a hex line that is broken, out of order or beyond 4096 bytes; limit_reached for more
-/// than 65536 functions; not_found when no function is in it.
+/// Errors: invalid_argument for a hex line that is broken, out of order, beyond 4096 bytes or below no function's name;
+/// limit_reached for more than 65536 functions; not_found when no config space is in it.
 [[nodiscard]] inline result<screened_dump> screen_dump(std::string_view text) {
   constexpr std::size_t most_functions = 65536;
   screened_dump screened;
@@ -140,7 +142,12 @@ class domain_numbers {
   detail::domain_numbers domains;
   detail::line_reader lines(text);
   bool inside = false;
+  bool first_line = true;
   for (std::string_view line; lines.next(line);) {
+    constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+    if (std::exchange(first_line, false) && line.substr(0, byte_order_mark.size()) == byte_order_mark) {
+      line.remove_prefix(byte_order_mark.size());
+    }
     address where;
     std::size_t offset = 0;
     std::string_view bytes;
@@ -156,7 +163,11 @@ class domain_numbers {
                      screened.functions.empty() ? "" : "\n", domain, where.bus, where.device, where.function);
       screened.functions.push_back({where, 0});
       inside = true;
-    } else if (inside && detail::read_hex_line(line, offset, bytes, sound)) {
+    } else if (detail::read_hex_line(line, offset, bytes, sound)) {
+      if (!inside) {
+        // To leave them out would leave out a function, and change the verdicts of others.
+        return fail(errc::invalid_argument, "PCI dump: bytes that belong to no function");
+      }
       dumped_function& current = screened.functions.back();
       const std::size_t count = (bytes.size() + 1) / 3;
       if (!sound || offset != current.bytes || count > 16 || count > regs::extended_bytes - offset) {
@@ -167,8 +178,9 @@ class domain_numbers {
       current.bytes += count;
     }
   }
-  if (screened.functions.empty()) {
-    return fail(errc::not_found, "PCI dump: no function in it");
+  if (std::none_of(screened.functions.begin(), screened.functions.end(),
+                   [](const dumped_function& each) { return each.bytes != 0; })) {
+    return fail(errc::not_found, "PCI dump: no config space in it (lspci -xxxx prints it)");
   }
   return screened;
 }

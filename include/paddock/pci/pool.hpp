@@ -29,8 +29,8 @@ struct bar_memory {
   std::uint64_t size{0};    ///< Bytes.
 };
 
-/// What divides a pool: numbers of pages in, numbers of pages out. A provider may bring its own, which is called under a
-/// lock that others spin for: it neither waits nor calls back.
+/// What divides a pool: numbers of pages in, numbers of pages out. A provider may bring its own, which is called under
+/// a lock that others spin for: it neither waits nor calls back.
 template <class Allocator>
 concept divides_pages = std::move_constructible<Allocator> && requires(Allocator& pages, std::uint64_t number) {
   { pages.allocate(number) } -> std::same_as<result<std::uint64_t>>;
@@ -45,7 +45,7 @@ struct pool_statistics {
   std::uint64_t peak{0};       ///< The most bytes that were ever in use at once.
   std::uint64_t live{0};       ///< Allocations that are held now.
   std::uint64_t served{0};     ///< Allocations since the pool was made.
-  std::uint64_t refused{0};    ///< Allocations that failed.
+  std::uint64_t refused{0};    ///< Allocations that found no room, or the pool revoked.
   bool published{false};
   bool revoked{false};
 };
@@ -184,6 +184,10 @@ class [[nodiscard]] basic_pool {
       if (!first) {
         ++refused_;
         return fail(first.error());
+      }
+      if (const std::uint64_t pages = where_.size >> page_bits_; *first >= pages || count > pages - *first) {
+        ++refused_;
+        return fail(errc::unexpected, "pool::allocate: the allocator's pages are not in the pool");
       }
       ++live_;
       ++served_;

@@ -30,12 +30,14 @@ struct quirk {
   enum class role : std::uint8_t {
     client,
     provider,
-    bridge,       ///< Any bridge between them, the common one included.
-    host_bridge,  ///< The first function of the root bus of either side, on routes through the root complex.
+    bridge,  ///< Any bridge between them, the common one included.
+    /// The first function of a root bus, on routes through the root complex: of either side for `fails`, of both for
+    /// `works`.
+    host_bridge,
   };
   enum class effect : std::uint8_t {
     fails,  ///< Such transactions do not arrive, or arrive wrong.
-    works,  ///< They arrive, although no general rule says so.
+    works,  ///< Host bridges forward them for a process, although no list says so. A `fails` that matches wins.
   };
 
   role who{role::provider};

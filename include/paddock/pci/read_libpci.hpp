@@ -197,7 +197,9 @@ class libpci {
     failed.clear();
   }
   if (failed) {
-    return fail(failed == std::errc::no_such_file_or_directory ? errc::not_found : errc::io, "/sys/bus/pci/devices");
+    error why = error_from_errno(failed.value(), "opendir(/sys/bus/pci/devices)");
+    why.code = why.code == errc::unexpected ? errc::io : why.code;
+    return fail(why);
   }
   detail::libpci library;
   PADDOCK_TRY_VOID(library.open_sysfs(bus.string()));
@@ -206,10 +208,11 @@ class libpci {
   std::array<std::byte, regs::extended_bytes> config{};
   for (pci_dev* each = library.devices(); each != nullptr; each = each->next) {
     const address where{static_cast<std::uint32_t>(each->domain), each->bus, each->dev, each->func};
-    if (!fs::exists(bus / "devices" / to_string(where) / "config", failed)) {
+    const std::size_t bytes = library.read(each, config);
+    // One that has gone away is listed no more. One that is listed and cannot be read stays, unread.
+    if (bytes == 0 && !fs::exists(fs::symlink_status(bus / "devices" / to_string(where), failed))) {
       continue;
     }
-    const std::size_t bytes = library.read(each, config);
     functions.push_back(read_function(where, config_space(std::span(config).first(bytes))));
     add_sysfs_facts(functions.back(), root);
   }

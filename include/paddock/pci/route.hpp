@@ -113,6 +113,10 @@ class route {
     visit_redirects(client_, visit);
   }
 
+  /// Whether the client's IOMMU domain lets no DMA of a kernel driver through, whatever the way is.
+  [[nodiscard]] bool is_blocked() const noexcept {
+    return owner_ == dma_owner::kernel_dma && client_->domain == iommu_domain::blocked;
+  }
   /// What decided about the root complex.
   [[nodiscard]] root_complex_rule root_rule() const noexcept { return root_rule_; }
   /// The list entry of the provider's host bridge; null when it has none.
@@ -128,12 +132,14 @@ class route {
   /// Why type() is unknown.
   [[nodiscard]] missing what_is_missing() const noexcept { return missing_; }
 
-  /// The boot parameter that would let the two talk below their common bridge: "pci=disable_acs_redir=BDF;BDF".
-  /// Empty when nothing redirects, or when it would not help. It weakens the isolation of these ports for all devices.
+  /// The boot parameter that would let a kernel driver's DMA stay below the common bridge:
+  /// "pci=disable_acs_redir=BDF;BDF". Empty when nothing redirects, when the ACS of a function on the way could not be
+  /// read, when a quirk refuses the route, and for a process. It weakens the isolation of these ports for all devices.
   /// Kernel: Documentation/admin-guide/kernel-parameters.txt, pci=disable_acs_redir.
   [[nodiscard]] std::string boot_parameter() const {
     std::string text;
-    if (common_ && redirected_) {
+    const bool helps = owner_ == dma_owner::kernel_dma && acs_known_ && quirk_ == nullptr;
+    if (common_ && redirected_ && helps) {
       for_each_redirect([&](const node& port) {
         text += text.empty() ? "pci=disable_acs_redir=" : ";";
         text += to_string(port->where);
@@ -192,7 +198,7 @@ class route_finder {
     judge_kernel(found);
     found.kernel_misses_ = found.missing_;
     if (owner == dma_owner::kernel_dma) {
-      found.type_ = found.kernel_type_;
+      found.type_ = found.is_blocked() ? route_type::not_supported : found.kernel_type_;
     } else {
       judge_vfio(found);
     }
@@ -252,7 +258,10 @@ class route_finder {
       }
     }
     const bool bridges_known = of_client.known && of_provider.known;
-    if (cpu == cpu_rule::none && bridges_known) {
+    // One that is not listed is enough to refuse.
+    const bool unlisted =
+        (of_client.known && of_client.entry == nullptr) || (of_provider.known && of_provider.entry == nullptr);
+    if (cpu == cpu_rule::none && (bridges_known || unlisted)) {
       return only_same ? root_complex_rule::only_same : root_complex_rule::not_listed;
     }
     lacks = (cpu == cpu_rule::unknown ? missing::cpu : missing::nothing) |
@@ -304,18 +313,28 @@ class route_finder {
       case quirk::role::provider: return each.matches(*found.provider_);
       case quirk::role::bridge:
         return has_bridge(found, found.client_, each) || has_bridge(found, found.provider_, each);
-      case quirk::role::host_bridge:
+      case quirk::role::host_bridge: {
+        // One that loses data spoils the way; to vouch for it takes both.
+        const bool of_client = has_root(found.client_, each);
+        const bool of_provider = has_root(found.provider_, each);
         return found.root_rule_ != root_complex_rule::not_asked &&
-               (has_root(found.client_, each) || has_root(found.provider_, each));
+               (each.does == quirk::effect::fails ? of_client || of_provider : of_client && of_provider);
+      }
     }
     return false;
   }
+  /// Up to the common bridge, or to the root bus where the way leads there.
   static bool has_bridge(const route& found, const node& end, const quirk& each) noexcept {
-    for (std::optional<node> at = end; at != found.common_;) {
-      at = at->parent();
-      if (at && each.matches(**at)) {
+    const bool to_the_root = found.root_rule_ != root_complex_rule::not_asked || !found.common_;
+    for (node at = end; to_the_root || at != *found.common_;) {
+      const std::optional<node> above = at.parent();
+      if (!above) {
+        return false;
+      }
+      if (each.matches(**above)) {
         return true;
       }
+      at = *above;
     }
     return false;
   }
@@ -332,7 +351,7 @@ class route_finder {
         found.type_ = route_type::not_supported;
         found.missing_ = missing::nothing;
         found.quirk_ = &each;
-      } else if (found.missing_ == missing::forwarding) {
+      } else if (each.who == quirk::role::host_bridge && found.missing_ == missing::forwarding) {
         // Only for a process, which is free to try: the kernel refuses what its own list lacks.
         found.type_ = route_type::thru_host_bridge;
         found.missing_ = missing::nothing;

@@ -61,10 +61,10 @@ class topology {
  public:
   /// Puts functions, in any order, into their tree.
   /// Where a function does not tell its place, the bridges' bus numbers do. A bus that no bridge leads to but that lies
-  /// in a bridge's range belongs to virtual functions, or to a bridge that is missing here: then its functions are not
-  /// placed, and every route to them is unknown.
-  /// Errors: already_exists (one address twice), invalid_argument (bridges that lead to each other in a loop, or two
-  /// that lead to one bus), limit_reached (more than 2^20 functions, or 1024 bridges below each other).
+  /// in a bridge's range belongs to virtual functions, or to a bridge that is missing here; so may a bus on which
+  /// nothing says that it is a root bus. Then its functions are not placed, and every route to them is unknown. Errors:
+  /// already_exists (one address twice), invalid_argument (bridges that lead to each other in a loop, or two that lead
+  /// to one bus), limit_reached (more than 2^20 functions, or 1024 bridges below each other).
   [[nodiscard]] static result<topology> build(std::vector<function> functions, machine_facts facts = {});
 
   topology(topology&&) noexcept = default;
@@ -134,6 +134,7 @@ class topology {
   [[nodiscard]] std::optional<std::uint32_t> physical_function_of(const address& where) const noexcept;
   void attach(std::uint32_t index, const std::vector<bus_owner>& owners, std::vector<root_bus>& roots);
   void attach_by_bus(std::uint32_t index, const std::vector<bus_owner>& owners, std::vector<root_bus>& roots);
+  void doubt_root_buses(const std::vector<root_bus>& roots);
   [[nodiscard]] result<void> add_up();
   void number_host_bridges(const std::vector<root_bus>& roots);
 
@@ -236,10 +237,30 @@ inline void topology::attach(std::uint32_t index, const std::vector<bus_owner>& 
       }
       break;
   }
-  // Ports of a switch are never on a root bus: the bridge above is missing from this dump.
-  if (mine.parent == none && (each.port == port_type::upstream || each.port == port_type::downstream) &&
-      each.attached.how == attachment_point::kind::from_bus_numbers) {
-    mine.placed = false;
+}
+
+/// A dump may leave bridges out, as lspci -s and -d do. A bus to which none leads is a root bus only where something on
+/// it says so, since a device below a bridge that is missing must not be taken for one beside the host bridge.
+inline void topology::doubt_root_buses(const std::vector<root_bus>& roots) {
+  const auto is_told_by_buses = [&](std::uint32_t i) {
+    return places_[i].parent == none && functions_[i].attached.how == attachment_point::kind::from_bus_numbers;
+  };
+  std::vector<root_bus> certain;
+  for (std::uint32_t i = 0; i < functions_.size(); ++i) {
+    const function& each = functions_[i];
+    constexpr std::uint32_t class_host_bridge = 0x0600;
+    const bool says_so = each.class_code >> 8 == class_host_bridge || each.port == port_type::root_port ||
+                         each.port == port_type::rc_endpoint || each.port == port_type::rc_event_collector;
+    if (is_told_by_buses(i) && says_so) {
+      certain.push_back(roots[i]);
+    }
+  }
+  for (std::uint32_t i = 0; i < functions_.size(); ++i) {
+    const bool of_switch = functions_[i].port == port_type::upstream || functions_[i].port == port_type::downstream;
+    // Sorted, as the functions are.
+    if (is_told_by_buses(i) && (of_switch || !std::binary_search(certain.begin(), certain.end(), roots[i]))) {
+      places_[i].placed = false;
+    }
   }
 }
 
@@ -305,8 +326,10 @@ inline void topology::number_host_bridges(const std::vector<root_bus>& roots) {
     if (top == i && mine.first == host_bridge::none) {
       const function& first = functions_[i];
       mine.first = i;
-      mine.known =
-          first.responds && (first.port != port_type::unknown || (first.where.device | first.where.function) == 0);
+      const bool is_lowest = (first.where.device | first.where.function) == 0;
+      // Of a dump, the function that stands for the bridge may have been left out.
+      const bool is_first = first.attached.how != attachment_point::kind::from_bus_numbers;
+      mine.known = first.responds && (is_lowest || (is_first && first.port != port_type::unknown));
       mine.entry = mine.known ? find_entry(first) : nullptr;
     }
   }
@@ -335,6 +358,7 @@ inline result<topology> topology::build(std::vector<function> functions, machine
   for (std::uint32_t i = 0; i < built.functions_.size(); ++i) {
     built.attach(i, owners, roots);
   }
+  built.doubt_root_buses(roots);
   PADDOCK_TRY_VOID(built.add_up());
   built.number_host_bridges(roots);
   return built;

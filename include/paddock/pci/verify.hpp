@@ -157,17 +157,29 @@ template <dma_engine Engine>
 }
 
 /// What was found out, as a quirk for route_between(): the next verdict rests on it. It speaks of the host bridge where
-/// the route goes through the root complex, else of the provider, and so of all parts of the same kind.
-/// `why` must outlive the quirk. Requires: way.distance() is known.
-[[nodiscard]] inline quirk learned(const route& way, const verification& seen, const char* why) noexcept {
+/// the route goes through the root complex, else of the provider, and so of all parts of the same kind; of a success
+/// between two kinds of host bridges it says nothing. `why` must outlive the quirk.
+/// Errors: not_found when the places, or the ids of the part, are not known, or there is nothing to say.
+[[nodiscard]] inline result<quirk> learned(const route& way, const verification& seen, const char* why) noexcept {
+  if (!way.distance()) {
+    return fail(errc::not_found, "learned: a function without a place");
+  }
+  const auto first_of = [](const node& end) { return end.tree().at(end.root().first); };
   const bool root_complex = way.root_rule() != root_complex_rule::not_asked;
-  const node part = root_complex ? way.provider().tree().at(way.provider().root().first) : way.provider();
-  return {root_complex ? quirk::role::host_bridge : quirk::role::provider,
-          part->vendor,
-          part->device,
-          way.what() == transaction::read ? transactions::reads : transactions::writes,
-          seen.of(way.what()).is_good() ? quirk::effect::works : quirk::effect::fails,
-          why};
+  const node part = root_complex ? first_of(way.provider()) : way.provider();
+  if (part->vendor == quirk::any || part->device == quirk::any) {
+    return fail(errc::not_found, "learned: a part without ids");
+  }
+  const node other = root_complex ? first_of(way.client()) : part;
+  if (seen.of(way.what()).is_good() && (other->vendor != part->vendor || other->device != part->device)) {
+    return fail(errc::not_found, "learned: two kinds of host bridges");
+  }
+  return quirk{root_complex ? quirk::role::host_bridge : quirk::role::provider,
+               part->vendor,
+               part->device,
+               way.what() == transaction::read ? transactions::reads : transactions::writes,
+               seen.of(way.what()).is_good() ? quirk::effect::works : quirk::effect::fails,
+               why};
 }
 
 }  // namespace PADDOCK_NAMESPACE::pci

@@ -148,7 +148,8 @@ TEST_CASE("a link out of the tree is not followed into the capture") {
   const test::scratch_folder folder;
   REQUIRE(pci::capture(folder.path() / "x", tree.root()));
   CHECK(everything(folder.path() / "x") ==
-        std::map<std::string, std::string>{{"sys/bus/pci/devices/0000:00:01.0/config", "0123"}});
+        std::map<std::string, std::string>{{"sys/bus/pci/devices/0000:00:01.0/config", "0123"},
+                                           {"sys/bus/pci/devices/0000:00:02.0/config", ""}});
 }
 
 TEST_CASE("a machine without groups and without x86's lines is captured as one") {
@@ -206,10 +207,11 @@ TEST_CASE("a folder that may not be written to is a typed error") {
   CHECK_FALSE(pci::capture("/proc/paddock", system.tree.root()));
 }
 
-TEST_CASE("functions that vanish are not captured") {
+TEST_CASE("functions that are listed and cannot be read are captured as such") {
   small_system system;
   fs::create_symlink("../../../devices/pci0000:00/0000:00:03.0", system.tree.entry("0000:00:03.0"));
   fs::create_directory(system.tree.entry("0000:00:04.0"));
   REQUIRE(pci::capture(system.into(), system.tree.root()));
-  CHECK(entries(system.into() / "sys/bus/pci/devices") == 2);
+  CHECK(entries(system.into() / "sys/bus/pci/devices") == 4);
+  CHECK(everything(system.into()).at("sys/devices/pci0000:00/0000:00:03.0/config").empty());
 }

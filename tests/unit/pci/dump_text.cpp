@@ -76,7 +76,6 @@ TEST_CASE("what lspci -vvv prints between the lines is passed over") {
   const std::string dump =
       "pcilib: Cannot open /proc/bus/pci\n"
       "some words first: 12 34\n"
-      "10: 00 00\n"
       "03:00.0 Non-Volatile memory controller: X (prog-if 02 [NVM Express])\n"
       "\tSubsystem: Y\n"
       "\tControl: I/O- Mem+ BusMaster+\n"
@@ -90,13 +89,27 @@ TEST_CASE("what lspci -vvv prints between the lines is passed over") {
   CHECK(text_of(dump) == "0000:03:00.0 \n00: 86 80 01\n");
 }
 
-TEST_CASE("bytes after an empty line belong to nobody") {
-  CHECK(text_of("03:00.0 x\n00: 86 80\n\n02: ff\n") == "0000:03:00.0 \n00: 86 80\n");
+TEST_CASE("bytes that belong to no function are refused: theirs would be missing") {
+  CHECK(refusal("03:00.0 x\n00: 86 80\n\n02: ff\n") == errc::invalid_argument);
+  CHECK(refusal("00: 86 80\n\n03:00.0 x\n00: 86 80\n") == errc::invalid_argument);
+  // A name that is none, as lspci -P writes it, or with something before it.
+  CHECK(refusal("03:00.0 x\n00: 86 80\n\n00:02.0/00.0 y\n00: 86 80\n") == errc::invalid_argument);
+  CHECK(refusal(" 03:00.0 x\n00: 86 80\n") == errc::invalid_argument);
 }
 
-TEST_CASE("a function without a byte is one all the same") {
-  CHECK(text_of("03:00.0 x\n") == "0000:03:00.0 \n");
-  CHECK(screen_dump("03:00.0 x\n")->functions[0].bytes == 0);
+TEST_CASE("a byte order mark before the first function is none of its name") {
+  CHECK(text_of("\xef\xbb\xbf"
+                "03:00.0 x\n00: 86 80\n") == "0000:03:00.0 \n00: 86 80\n");
+}
+
+TEST_CASE("a function without a byte is one all the same, but not alone") {
+  const auto screened = screen_dump("03:00.0 x\n\n04:00.0 y\n00: 86 80\n");
+  REQUIRE(screened);
+  CHECK(screened->functions[0].bytes == 0);
+  CHECK(screened->functions[1].bytes == 2);
+  // As lspci prints without -x, or where lines end in an old way.
+  CHECK(refusal("03:00.0 x\n04:00.0 y\n") == errc::not_found);
+  CHECK(refusal("03:00.0 x\r00: 86 80\r") == errc::not_found);
 }
 
 TEST_CASE("hex lines that are broken are refused, never guessed at") {
@@ -132,8 +145,8 @@ TEST_CASE("domains are kept as they are, and numbered for libpci") {
 }
 
 TEST_CASE("a text without a function is no dump") {
-  for (const char* text : {"", "\n", "00: 86 80\n", "no dump at all\n", "3:00.0 x\n", "03:20.0 x\n", "03:00.8 x\n",
-                           "03:00:0 x\n", "03:00.00 x\n", "100000000:03:00.0 x\n", "\t03:00.0 x\n", "03 00.0\n"}) {
+  for (const char* text : {"", "\n", "no dump at all\n", "3:00.0 x\n", "03:20.0 x\n", "03:00.8 x\n", "03:00:0 x\n",
+                           "03:00.00 x\n", "100000000:03:00.0 x\n", "\t03:00.0 x\n", "03 00.0\n"}) {
     INFO(text);
     CHECK(refusal(text) == errc::not_found);
   }
@@ -146,7 +159,7 @@ TEST_CASE("zeroes and bytes of any other kind are no trouble") {
 TEST_CASE("more functions than a dump can have are refused") {
   std::string dump;
   for (int i = 0; i <= 65536; ++i) {
-    dump += fmt::format("{:02x}:{:02x}.{} \n", i >> 8 & 0xff, i >> 3 & 31, i & 7);
+    dump += fmt::format("{:02x}:{:02x}.{} \n00: 86\n", i >> 8 & 0xff, i >> 3 & 31, i & 7);
   }
   CHECK(refusal(dump) == errc::limit_reached);
   CHECK(refusal(dump.substr(0, dump.rfind("00:00.0"))) == errc{});

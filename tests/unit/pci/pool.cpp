@@ -255,4 +255,12 @@ TEST_CASE("a provider brings an allocator of its own") {
   static_assert(provider<basic_pool<bump>>);
 }
 
+TEST_CASE("pages that an allocator makes up are not handed out") {
+  auto p = *basic_pool<bump>::create(pages(2), bump{100, 1}, page);
+  CHECK(p.allocate(page)->where().offset == page);
+  CHECK(p.allocate(page).error() == errc::unexpected);
+  CHECK(p.available() == 2 * page);
+  CHECK(p.statistics().refused == 1);
+}
+
 }  // namespace paddock::pci

@@ -113,3 +113,41 @@ TEST_CASE("Rocket Lake's root complex is known to fail, for the kernel and for a
       pci::route_between(*tree->find(test::at("03:00.0")), *tree->find(test::at("04:00.0")), transaction::write);
   CHECK(below->type() == route_type::bus_addr);
 }
+
+TEST_CASE("a quirk of a bridge above the common one counts where the way leads to the root complex") {
+  test::machine m = test::two_switches();
+  m["00:01.0"].put16(2, 0xbbbb);
+  const std::array table{quirk{quirk::role::bridge, 0x1234, 0xbbbb, transactions::both, quirk::effect::fails, "b"}};
+  const auto route = [&](dma_owner owner) {
+    const pci::topology tree = *m.build(pci::cpu_rule::amd_zen);
+    return pci::route_between(*tree.find(test::at("03:00.0")), *tree.find(test::at("04:00.0")), transaction::read,
+                              owner, table)
+        ->type();
+  };
+  CHECK(route(dma_owner::kernel_dma) == route_type::bus_addr);
+  CHECK(route(dma_owner::vfio) == route_type::not_supported);
+  m["02:00.0"].acs(pci::acs_bits::request_redirect);
+  CHECK(route(dma_owner::kernel_dma) == route_type::not_supported);
+}
+
+TEST_CASE("to vouch for a way through the root complex takes a host bridge, and both of two") {
+  test::machine m;
+  m.add("00:00.0", test::host_bridge(0x1111, 1)).add("00:02.0", test::endpoint());
+  m.add("80:00.0", test::host_bridge(0x2222, 2)).add("80:02.0", test::endpoint());
+  const pci::topology tree = *m.build(pci::cpu_rule::none);
+  const auto type = [&](std::span<const quirk> known) {
+    return pci::route_between(*tree.find(test::at("00:02.0")), *tree.find(test::at("80:02.0")), transaction::read,
+                              dma_owner::vfio, known)
+        ->type();
+  };
+  using role = quirk::role;
+  const auto vouch = [](role who, std::uint16_t vendor) {
+    return quirk{who, vendor, quirk::any, transactions::both, quirk::effect::works, "w"};
+  };
+  CHECK(type({}) == route_type::unknown);
+  CHECK(type(std::array{vouch(role::host_bridge, 0x1111)}) == route_type::unknown);
+  CHECK(type(std::array{vouch(role::host_bridge, quirk::any)}) == route_type::thru_host_bridge);
+  for (const role who : {role::client, role::provider, role::bridge}) {
+    CHECK(type(std::array{vouch(who, quirk::any)}) == route_type::unknown);
+  }
+}

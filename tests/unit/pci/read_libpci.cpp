@@ -98,10 +98,12 @@ TEST_CASE("libpci reads machines made by hand as their text says") {
 
 TEST_CASE("libpci reads as much of a function as its dump holds") {
   for (const std::size_t bytes : {0U, 1U, 17U, 63U, 64U, 65U, 100U, 256U, 272U, 1000U, 4095U, 4096U}) {
-    const auto tree = pci::read_dump(machine().add("01:00.0", test::endpoint().first(bytes)).dump());
+    machine m;
+    m.add("00:00.0", test::host_bridge()).add("01:00.0", test::endpoint().first(bytes));
+    const auto tree = pci::read_dump(m.dump());
     REQUIRE(tree);
-    CHECK(tree->functions()[0].config_bytes == bytes);
-    CHECK(tree->functions()[0].responds == (bytes > 0));
+    CHECK(tree->functions()[1].config_bytes == bytes);
+    CHECK(tree->functions()[1].responds == (bytes > 0));
   }
 }
 
@@ -122,7 +124,7 @@ TEST_CASE("texts that make libpci end the process are refused, or read") {
       {"03:00.0 x\n00: 86 80", errc{}},                         // No end of the line.
       {"03:00.0 " + two + "\n00: 86 80\n", errc{}},             // Longer than its buffer.
       {"03:00.0 x\n00: 86 80 Text\n", errc::invalid_argument},  // Text in hex.
-      {"00: 86 80\n", errc::not_found},                         // Bytes of nobody.
+      {"00: 86 80\n", errc::invalid_argument},                  // Bytes of nobody.
       {"03:00.0 x\r\n00: 86 80\r\n", errc{}},
       {"03:00.0 x\n" + std::string("fff0: 00\n"), errc::invalid_argument},  // Beyond config space.
       {"03:00.0 x\n00: 00\n\n03:00.0 x\n00: 00\n", errc::already_exists}};
@@ -268,7 +270,7 @@ TEST_CASE("a config that is no file is refused, without waiting for whom a pipe 
   CHECK(pci::read_system(folder.root()).error() == errc::invalid_argument);
 }
 
-TEST_CASE("functions that vanish, and links that lead nowhere or in a circle, are left out") {
+TEST_CASE("functions that are listed and cannot be read stay, and what they would tell is unknown") {
   test::sysfs_tree tree;
   tree.add("pci0000:00/0000:00:01.0", test::root_port(1, 1));
   const fs::path gone = tree.add("pci0000:00/0000:00:02.0", test::endpoint());
@@ -279,7 +281,21 @@ TEST_CASE("functions that vanish, and links that lead nowhere or in a circle, ar
   fs::create_symlink("config", tree.entry("0000:00:05.0") / "config");
   const auto system = pci::read_system(tree.root());
   REQUIRE(system);
-  CHECK(system->size() == 1);
+  CHECK(system->size() == 5);
+  for (std::size_t i = 1; i < system->size(); ++i) {
+    CHECK_FALSE(system->functions()[i].responds);
+    CHECK(system->functions()[i].config_bytes == 0);
+  }
+}
+
+TEST_CASE("a first function that is listed and cannot be read leaves its host bridge unknown") {
+  test::sysfs_tree tree;
+  tree.add("pci0000:00/0000:00:01.0", test::root_port(1, 1));
+  fs::create_symlink("../../../devices/pci0000:00/0000:00:00.0", tree.entry("0000:00:00.0"));
+  const auto system = pci::read_system(tree.root());
+  REQUIRE(system);
+  REQUIRE(system->host_bridges().size() == 1);
+  CHECK_FALSE(system->host_bridges()[0].known);
 }
 
 TEST_CASE("functions that vanish while they are read are left out") {

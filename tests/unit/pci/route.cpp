@@ -331,3 +331,46 @@ TEST_CASE("route types have the kernel's names") {
   CHECK(std::string(name(route_type::not_supported)) == "NOT_SUPPORTED");
   CHECK(std::string(name(route_type::unknown)) == "UNKNOWN");
 }
+
+TEST_CASE("a client whose IOMMU domain lets nothing through reaches nobody as a kernel driver's") {
+  std::vector<pci::function> functions = test::two_switches().functions();
+  for (pci::function& each : functions) {
+    each.domain = each.where == test::at("03:00.0") ? pci::iommu_domain::blocked : pci::iommu_domain::translated;
+  }
+  const pci::topology tree = *pci::topology::build(functions);
+  const auto route = [&](const char* from, const char* to) {
+    return *pci::route_between(*tree.find(test::at(from)), *tree.find(test::at(to)), transaction::read);
+  };
+  CHECK(route("03:00.0", "04:00.0").type() == route_type::not_supported);
+  CHECK(route("03:00.0", "04:00.0").is_blocked());
+  CHECK(route("03:00.0", "04:00.0").kernel_type() == route_type::bus_addr);
+  CHECK(route("04:00.0", "03:00.0").type() == route_type::bus_addr);
+}
+
+TEST_CASE("there is no boot parameter for a process, nor where ACS could not be read, nor against a quirk") {
+  test::machine m = test::two_switches();
+  m["02:00.0"].acs(pci::acs_bits::request_redirect);
+  const auto parameter = [&](pci::dma_owner owner, std::span<const pci::quirk> known) {
+    const pci::topology tree = *m.build(pci::cpu_rule::amd_zen);
+    return pci::route_between(*tree.find(test::at("03:00.0")), *tree.find(test::at("04:00.0")), transaction::read,
+                              owner, known)
+        ->boot_parameter();
+  };
+  CHECK(parameter(pci::dma_owner::kernel_dma, {}) == "pci=disable_acs_redir=0000:02:00.0");
+  CHECK(parameter(pci::dma_owner::vfio, {}).empty());
+  const std::array fails{pci::quirk{}};
+  CHECK(parameter(pci::dma_owner::kernel_dma, fails).empty());
+  m["02:01.0"].first(256);
+  CHECK(parameter(pci::dma_owner::kernel_dma, {}).empty());
+}
+
+TEST_CASE("one host bridge that is not listed refuses, whether or not the other could be read") {
+  test::machine m;
+  m.add("00:00.0", test::host_bridge()).add("00:02.0", test::endpoint());
+  m.add("80:00.0", test::all_ones()).add("80:01.0", test::root_port(0x81, 0x81)).add("81:00.0", test::endpoint());
+  const pci::topology tree = *m.build(pci::cpu_rule::none);
+  const auto way =
+      *pci::route_between(*tree.find(test::at("00:02.0")), *tree.find(test::at("81:00.0")), transaction::read);
+  CHECK(way.type() == route_type::not_supported);
+  CHECK(way.root_rule() == pci::root_complex_rule::not_listed);
+}

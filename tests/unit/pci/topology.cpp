@@ -82,7 +82,9 @@ TEST_CASE("an empty machine is a topology of nothing") {
 TEST_CASE("domains are 32 bits wide and keep apart") {
   machine m;
   m.add("00:01.0", test::root_port(0xe1, 0xe1)).add("10000:e0:01.0", test::root_port(0xe1, 0xe1));
-  m.add("10000:e1:00.0", test::endpoint()).add("fffffffe:e1:00.0", test::endpoint()).add("e1:00.0", test::endpoint());
+  m.add("10000:e1:00.0", test::endpoint())
+      .add("fffffffe:e1:00.0", test::root_port(0xe2, 0xe2))
+      .add("e1:00.0", test::endpoint());
   const topology tree = must_build(m);
   CHECK(above(tree, "10000:e1:00.0") == "10000:e0:01.0");
   CHECK(above(tree, "e1:00.0") == "0000:00:01.0");
@@ -126,8 +128,7 @@ TEST_CASE("a physical function has none in another domain") {
   m.add("00:01.0", test::root_port(3, 5)).add("03:00.0", test::endpoint().sriov(3, 4, 0xfe));
   m.add("0001:04:00.2", test::virtual_function());
   const topology tree = must_build(m);
-  CHECK(above(tree, "0001:04:00.2") == "root");
-  CHECK(node_at(tree, "0001:04:00.2").root().domain == 1);
+  CHECK(above(tree, "0001:04:00.2") == "lost");
 }
 
 TEST_CASE("virtual functions of an integrated endpoint are on its root bus's host bridge") {
@@ -257,6 +258,17 @@ TEST_CASE("places that are told may lead in a loop, and are refused then") {
   CHECK(topology::build(functions).error() == errc::invalid_argument);
 }
 
+/// The first host bridge, of a machine whose places are told.
+pci::host_bridge told_entry_of(const machine& m) {
+  std::vector<pci::function> functions = m.functions();
+  for (pci::function& each : functions) {
+    each.attached = {pci::attachment_point::kind::root_bus, each.where};
+  }
+  auto built = topology::build(std::move(functions));
+  REQUIRE(built);
+  return built->host_bridges()[0];
+}
+
 TEST_CASE("a host bridge is known by the lowest function on its bus") {
   const auto entry_of = [](const machine& m) { return must_build(m).host_bridges()[0]; };
   CHECK(
@@ -264,15 +276,37 @@ TEST_CASE("a host bridge is known by the lowest function on its bus") {
   CHECK_FALSE(
       entry_of(machine().add("37:00.0", test::host_bridge()).add("37:00.1", test::host_bridge(0x8086, 0x09a2))).entry);
   const test::config port = test::root_port(1, 1).put16(0, 0x8086).put16(2, 0x2030);
-  CHECK(entry_of(machine().add("00:01.0", port)).entry);
-  const pci::host_bridge endpoint = entry_of(machine().add("00:01.0", test::endpoint().put16(0, 0x1ae0)));
+  CHECK(told_entry_of(machine().add("00:01.0", port)).entry);
+  const pci::host_bridge endpoint = told_entry_of(machine().add("00:01.0", test::endpoint().put16(0, 0x1ae0)));
   CHECK(endpoint.known);
   CHECK_FALSE(endpoint.entry);
+  // A dump may have left the lowest one out.
+  const pci::host_bridge of_a_dump = entry_of(machine().add("00:01.0", port));
+  CHECK_FALSE(of_a_dump.known);
+  CHECK_FALSE(of_a_dump.entry);
+}
+
+TEST_CASE("a bus to which no bridge leads is a root bus only if something on it says so") {
+  for (const char* lost : {"09:00.0", "07:00.0"}) {
+    machine alone;
+    alone.add(lost, test::endpoint());
+    CHECK(above(must_build(alone), lost) == "lost");
+    alone.add("00:00.0", test::host_bridge());
+    CHECK(above(must_build(alone), lost) == "lost");
+    CHECK(above(must_build(alone), "00:00.0") == "root");
+  }
+  for (const auto& sign :
+       {test::host_bridge(), test::root_port(1, 1), test::config().express(9), test::config().express(10)}) {
+    machine beside;
+    beside.add("00:1f.0", sign).add("00:02.0", test::endpoint());
+    CHECK(above(must_build(beside), "00:02.0") == "root");
+  }
 }
 
 TEST_CASE("a first function that does not answer leaves its host bridge unknown") {
-  const auto bridge_of = [](const machine& m) { return must_build(m).host_bridges()[0]; };
-  CHECK_FALSE(bridge_of(machine().add("00:00.0", test::all_ones()).add("00:01.0", test::host_bridge())).known);
-  CHECK_FALSE(bridge_of(machine().add("00:01.0", test::root_port(1, 1).first(64))).known);
-  CHECK(bridge_of(machine().add("00:00.0", test::root_port(1, 1).first(64))).known);
+  CHECK_FALSE(must_build(machine().add("00:00.0", test::all_ones()).add("00:01.0", test::host_bridge()))
+                  .host_bridges()[0]
+                  .known);
+  CHECK_FALSE(told_entry_of(machine().add("00:01.0", test::root_port(1, 1).first(64))).known);
+  CHECK(told_entry_of(machine().add("00:00.0", test::root_port(1, 1).first(64))).known);
 }

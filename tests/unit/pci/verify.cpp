@@ -46,6 +46,7 @@ struct machine {
     function host;
     host.vendor = 0x8086;
     host.device = 0x29c0;
+    host.class_code = 0x060000;
     host.responds = true;
     host.port = port_type::conventional;
     host.acs.found = capability::state::absent;
@@ -143,7 +144,7 @@ TEST_CASE("what was verified makes a route of a process certain") {
     CHECK(before.type() == route_type::unknown);
     CHECK(before.what_is_missing() == missing::forwarding);
     CHECK_FALSE(seen.contradicts(before));
-    known.push_back(learned(before, seen, "seen in this test"));
+    known.push_back(*learned(before, seen, "seen in this test"));
   }
   const route writes = m.way(transaction::write, dma_owner::vfio, known);
   const route reads = m.way(transaction::read, dma_owner::vfio, known);
@@ -155,6 +156,22 @@ TEST_CASE("what was verified makes a route of a process certain") {
   const route kernel = m.way(transaction::write, dma_owner::kernel_dma, known);
   CHECK(kernel.type() == route_type::not_supported);
   CHECK(seen.contradicts(kernel));
+}
+
+TEST_CASE("nothing is learned of a part that cannot be told from others") {
+  machine m;
+  engine works;
+  const auto seen = *verify(works);
+  REQUIRE(learned(m.way(transaction::read), seen, "w"));
+  std::vector<function> functions(m.in->functions().begin(), m.in->functions().end());
+  functions[0].vendor = 0xffff;
+  m.in.emplace(*topology::build(functions, m.in->facts()));
+  CHECK(learned(m.way(transaction::read), seen, "w").error() == errc::not_found);
+  for (function& each : functions) {
+    each.class_code = 0;  // No root bus any more.
+  }
+  m.in.emplace(*topology::build(functions, m.in->facts()));
+  CHECK(learned(m.way(transaction::read), seen, "w").error() == errc::not_found);
 }
 
 }  // namespace paddock::pci

@@ -104,7 +104,7 @@ TEST_CASE("verify: what was seen makes the route of a process certain") {
     const pci::route before = unwrap(pci::route_between(from, to, what, pci::dma_owner::vfio));
     INFO(pci::describe(before));
     CHECK(before.type() == pci::route_type::unknown);
-    const std::array known{pci::learned(before, seen, "verified in this guest")};
+    const std::array known{unwrap(pci::learned(before, seen, "verified in this guest"))};
     const pci::route after = unwrap(pci::route_between(from, to, what, pci::dma_owner::vfio, known));
     CHECK(after.type() == pci::route_type::thru_host_bridge);
     CHECK(after.decided_by() == &known[0]);
