@@ -238,7 +238,7 @@ TARGETS = [
     Target("route: between two", 200, None, "ns"),
     Target("route: all of 100 endpoints", 5e6, None, "ns"),
     Target("route: nearest of 64 for 16", 100e3, None, "ns"),
-    Target("pool: allocate and free", 1.5, "floor: Boost.Interprocess", "ns"),
+    Target("pool: allocate and free", 1.5, "floor: Boost.ICL", "ns"),
 ]
 
 # Said where that peer is faster in the run at hand: (row, or the beginning of it, peer): why.

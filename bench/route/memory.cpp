@@ -95,29 +95,31 @@ void from_pool(benchmark::State& state) {
       });
 }
 
-/// The library that a pool is made of, with nothing around it.
+/// The library that a pool is made of, with nothing around it: the same gap is taken, and given back.
 void from_library(benchmark::State& state) {
-  using algorithm = boost::interprocess::rbtree_best_fit<boost::interprocess::null_mutex_family, void*>;
-  constexpr std::size_t cell = 64;
-  std::vector<std::max_align_t> shadow((pool_pages + 4) * cell / sizeof(std::max_align_t));
-  auto* const library = new (shadow.data()) algorithm(shadow.size() * sizeof(std::max_align_t), 0);
-  const auto take = [&](std::uint64_t pages) {
-    return library->allocate(pages * cell - algorithm::PayloadPerAllocation);
-  };
-  std::vector<void*> held;
+  using run = boost::icl::right_open_interval<std::uint64_t>;
+  boost::icl::interval_set<std::uint64_t, std::less, run> free;
+  free += run(0, pool_pages);
+  std::vector<run> held;
+  std::uint64_t next = 0;
   for (std::size_t i = 0; i < 2 * in_use; ++i) {
-    held.push_back(take(pages_of(i)));
+    held.emplace_back(next, next + pages_of(i));
+    next += pages_of(i);
+    free -= held.back();
   }
   for (std::size_t i = 0; i < held.size(); i += 2) {
-    library->deallocate(held[i]);
+    free += held[i];
   }
+  const auto long_enough = [](const run& gap) { return gap.upper() - gap.lower() >= 2; };
   measure(
       state, batch_size, [] {},
       [&] {
         for (std::size_t i = 0; i < batch_size; ++i) {
-          void* const taken = take(2);
-          benchmark::DoNotOptimize(taken);
-          library->deallocate(taken);
+          const auto gap = std::find_if(free.begin(), free.end(), long_enough);
+          const run taken(gap->lower(), gap->lower() + 2);
+          free -= taken;
+          benchmark::DoNotOptimize(&taken);
+          free += taken;
         }
       });
 }
@@ -125,7 +127,7 @@ void from_library(benchmark::State& state) {
 const bool registered = [] {
   add_row("route: nearest of 64 for 16", "paddock", nearest);
   add_row("pool: allocate and free", "paddock", from_pool);
-  add_row("pool: allocate and free", "floor: Boost.Interprocess", from_library);
+  add_row("pool: allocate and free", "floor: Boost.ICL", from_library);
   return true;
 }();
 

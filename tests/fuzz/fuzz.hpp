@@ -38,7 +38,8 @@ class input {
   }
   /// A text with its length in front of it.
   [[nodiscard]] std::string text() {
-    const auto taken = bytes_.first(std::min<std::size_t>(byte(), bytes_.size()));
+    const std::size_t length = byte();
+    const auto taken = bytes_.first(std::min(length, bytes_.size()));
     bytes_ = bytes_.subspan(taken.size());
     return {taken.begin(), taken.end()};
   }

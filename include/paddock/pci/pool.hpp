@@ -116,7 +116,7 @@ class [[nodiscard]] basic_pool {
   /// The same with paddock's own allocator. Errors: also those of page_allocator::create().
   [[nodiscard]] static result<basic_pool> create(
       const bar_memory& where, std::uint64_t page_size = ::paddock::detail::page_size(),
-      place at = place::here()) noexcept requires std::same_as<Allocator, page_allocator> {
+      place at = place::here()) requires std::same_as<Allocator, page_allocator> {
     PADDOCK_TRY_VOID(check(where, page_size));
     PADDOCK_TRY(page_allocator pages, page_allocator::create(where.size / page_size));
     return create(where, std::move(pages), page_size, at);
@@ -140,7 +140,7 @@ class [[nodiscard]] basic_pool {
 
   /// At least `bytes`, rounded up to pages, in a row.
   /// Errors: invalid_argument for 0; limit_reached when no gap is that long; revoked.
-  [[nodiscard]] result<memory> allocate(std::uint64_t bytes) noexcept { return state_->take(bytes); }
+  [[nodiscard]] result<memory> allocate(std::uint64_t bytes) { return state_->take(bytes); }
 
   /// Lets find_provider() offer it. Not published at first.
   void publish(bool offer = true) noexcept { state_->publish(offer); }
@@ -170,7 +170,7 @@ class [[nodiscard]] basic_pool {
       return {where_.provider, where_.bar, where_.offset + (first << page_bits_), count << page_bits_};
     }
 
-    [[nodiscard]] result<memory> take(std::uint64_t bytes) noexcept {
+    [[nodiscard]] result<memory> take(std::uint64_t bytes) {
       const std::lock_guard guard(lock_);
       if (bytes == 0) {
         return fail(errc::invalid_argument, "pool::allocate: no bytes");

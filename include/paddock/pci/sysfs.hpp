@@ -94,7 +94,10 @@ template <class Integer>
 }
 
 /// The folder above a device's is the bridge's, or the root bus's.
-[[nodiscard]] inline attachment_point parse_place(const std::filesystem::path& device) {
+[[nodiscard]] inline attachment_point parse_place(const std::filesystem::path& device, const address& where) {
+  if (device.filename() != to_string(where)) {
+    return {};
+  }
   const std::string above = device.parent_path().filename().string();
   if (const auto bridge = address::parse(above)) {
     return {attachment_point::kind::below, *bridge};
@@ -154,7 +157,7 @@ template <class Integer>
 inline void add_sysfs_facts(function& to, const std::filesystem::path& root) {
   namespace fs = std::filesystem;
   const fs::path device = root / "sys/bus/pci/devices" / to_string(to.where);
-  to.attached = detail::parse_place(detail::link_target(device));
+  to.attached = detail::parse_place(detail::link_target(device), to.where);
   if (to.vendor == 0xffff && to.responds) {
     // A virtual function's own config space does not say; sysfs has what the physical one says of it.
     to.vendor = detail::read_number<std::uint16_t>(device / "vendor").value_or(0xffff);

@@ -19,6 +19,7 @@ pci::topology machine(pci::cpu_rule cpu) {
   pci::function host;
   host.vendor = 0x8086;
   host.device = 0x29c0;
+  host.class_code = 0x060000;
   host.responds = true;
   host.port = pci::port_type::conventional;
   host.acs.found = pci::capability::state::absent;

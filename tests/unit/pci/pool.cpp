@@ -138,11 +138,10 @@ TEST_CASE("a pool over a range that is no whole pages, is empty or wraps is refu
   CHECK(pool::create({{}, bar_index(0), 0, page}, 0).error() == errc::misaligned);
   CHECK(pool::create({{}, bar_index(0), 0, 0}, page).error() == errc::invalid_argument);
   CHECK(pool::create({{}, bar_index(0), ~std::uint64_t{0} << 12, 2 * page}, page).error() == errc::out_of_range);
-  CHECK(pool::create({{}, bar_index(0), 0, std::uint64_t{1} << 60}, page).error() == errc::limit_reached);
 }
 
 TEST_CASE("a large pool uses memory for what is in use only") {
-  constexpr std::uint64_t huge = std::uint64_t{1} << 24;  // 64 GiB: a gibibyte of shadow, hardly any of it touched.
+  constexpr std::uint64_t huge = std::uint64_t{1} << 24;  // 64 GiB: what is needed grows with the gaps.
   pool p = make_pool(huge);
   const auto low = p.allocate(page);
   const auto rest = p.allocate((huge - 1) * page);
