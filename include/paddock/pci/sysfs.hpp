@@ -188,12 +188,12 @@ inline void add_sysfs_facts(function& to, const std::filesystem::path& root) {
   }
   const auto value_of = [&](std::string_view key) -> std::string_view {
     const std::size_t at = text->find(key);
-    const std::size_t colon = at == std::string::npos ? at : text->find(": ", at);
-    if (colon == std::string::npos) {
+    if (at == std::string::npos) {
       return {};
     }
-    const std::size_t start = colon + 2;
-    return std::string_view(*text).substr(start, text->find('\n', start) - start);
+    const std::string_view line = std::string_view(*text).substr(at, text->find('\n', at) - at);
+    const std::size_t colon = line.find(": ");
+    return colon == std::string_view::npos ? std::string_view() : line.substr(colon + 2);
   };
   const bool amd = value_of("vendor_id") == "AuthenticAMD";
   return amd && detail::parse_number<int>(value_of("cpu family")).value_or(0) >= zen ? cpu_rule::amd_zen

@@ -110,8 +110,8 @@ TEST_CASE("libpci reads as much of a function as its dump holds") {
 TEST_CASE("a dump may be in any order, as libpci returns it in its own") {
   machine m;
   for (const char* where : {"05:00.0", "01:00.0", "03:00.0", "0001:00:00.0", "02:00.0"}) {
-    const auto bus = static_cast<std::uint16_t>(where[1]);
-    m.add(where, test::config(bus, static_cast<std::uint16_t>(where[3])));
+    const auto vendor = static_cast<std::uint16_t>(static_cast<unsigned char>(where[1]));
+    m.add(where, test::config(vendor, static_cast<unsigned char>(where[3])));
   }
   check_read_like_plain_text(m.dump());
 }

@@ -147,6 +147,8 @@ TEST_CASE("AMD's CPUs since Zen are told from all others") {
   CHECK(cpu_of("processor\t: 0\nvendor_id\t: HygonGenuine\ncpu family\t: 24\n") == cpu_rule::none);
   CHECK(cpu_of("processor\t: 0\nCPU implementer\t: 0x41\n") == cpu_rule::none);
   CHECK(cpu_of("") == cpu_rule::unknown);
+  // A line without a value has none of the next one's.
+  CHECK(cpu_of("vendor_id\t: AuthenticAMD\ncpu family\t\nmodel\t\t: 25\n") == cpu_rule::none);
   CHECK(pci::read_cpu_rule("/nowhere") == cpu_rule::unknown);
 }
 
