@@ -43,6 +43,23 @@ inline void flush_write_combining() noexcept {
 #endif
 }
 
+namespace detail {
+
+/// From the host's order to the device's, or back.
+template <class Integer>
+[[nodiscard]] constexpr Integer little_endian(Integer value) noexcept {
+  if constexpr (std::endian::native == std::endian::big && sizeof(Integer) > 1) {
+    Integer swapped = 0;
+    for (std::size_t byte = 0; byte < sizeof(Integer); ++byte) {
+      swapped = static_cast<Integer>((swapped << 8U) | ((value >> (8U * byte)) & 0xffU));
+    }
+    return swapped;
+  }
+  return value;
+}
+
+}  // namespace detail
+
 /// A window of device memory in this process. Never a std::span: memcpy on a BAR is slow on x86 and faults on aarch64.
 /// Every access is one bus access of exactly its width, at an offset that is a multiple of it. Values are the host's;
 /// the device is little-endian.
@@ -55,6 +72,8 @@ class mmio_span {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+  /// Where the window begins in this process: for what depends on alignment. Not for access.
+  [[nodiscard]] std::uintptr_t address() const noexcept { return reinterpret_cast<std::uintptr_t>(base_); }
 
   /// Ordered: what the device wrote to memory before it changed this register is seen after the read.
   [[nodiscard]] std::uint8_t read8(std::size_t offset) const noexcept { return read<std::uint8_t>(offset); }
@@ -69,8 +88,12 @@ class mmio_span {
   void write64(std::size_t offset, std::uint64_t value) const noexcept { write(offset, value); }
 
   /// Not ordered against memory: for runs of stores that one barrier or one ordered access ends.
+  [[nodiscard]] std::uint8_t read8_relaxed(std::size_t offset) const noexcept { return load<std::uint8_t>(offset); }
+  [[nodiscard]] std::uint16_t read16_relaxed(std::size_t offset) const noexcept { return load<std::uint16_t>(offset); }
   [[nodiscard]] std::uint32_t read32_relaxed(std::size_t offset) const noexcept { return load<std::uint32_t>(offset); }
   [[nodiscard]] std::uint64_t read64_relaxed(std::size_t offset) const noexcept { return load<std::uint64_t>(offset); }
+  void write8_relaxed(std::size_t offset, std::uint8_t value) const noexcept { store(offset, value); }
+  void write16_relaxed(std::size_t offset, std::uint16_t value) const noexcept { store(offset, value); }
   void write32_relaxed(std::size_t offset, std::uint32_t value) const noexcept { store(offset, value); }
   void write64_relaxed(std::size_t offset, std::uint64_t value) const noexcept { store(offset, value); }
 
@@ -87,23 +110,12 @@ class mmio_span {
 
  private:
   template <class Integer>
-  static constexpr Integer little_endian(Integer value) noexcept {
-    if constexpr (std::endian::native == std::endian::big && sizeof(Integer) > 1) {
-      Integer swapped = 0;
-      for (std::size_t byte = 0; byte < sizeof(Integer); ++byte) {
-        swapped = static_cast<Integer>((swapped << 8U) | ((value >> (8U * byte)) & 0xffU));
-      }
-      return swapped;
-    }
-    return value;
-  }
-  template <class Integer>
   [[nodiscard]] Integer load(std::size_t offset) const noexcept {
-    return little_endian(*reinterpret_cast<const volatile Integer*>(base_ + offset));
+    return detail::little_endian(*reinterpret_cast<const volatile Integer*>(base_ + offset));
   }
   template <class Integer>
   void store(std::size_t offset, Integer value) const noexcept {
-    *reinterpret_cast<volatile Integer*>(base_ + offset) = little_endian(value);
+    *reinterpret_cast<volatile Integer*>(base_ + offset) = detail::little_endian(value);
   }
   template <class Integer>
   [[nodiscard]] Integer read(std::size_t offset) const noexcept {

@@ -163,7 +163,7 @@ class fence_list {
 
   /// Drops what left the list and no reader can see any more. Returns how many still wait.
   std::uint32_t collect(std::uint32_t worth_a_barrier = 1) noexcept {
-    if (dropping_) {
+    if (dropping_ != 0) {
       return retired_count_;
     }
     if (stamped_ != 0 && domain_->has_left(stamp_)) {
@@ -171,7 +171,7 @@ class fence_list {
     }
     if (stamped_ == 0 && retired_count_ >= worth_a_barrier) {
       stamp_ = domain_->stamp();
-      stamped_ = stamp_ != 0 ? retired_count_ : 0;
+      stamped_ = stamp_ != 0 ? retired_count_ & most_stamped : 0;
       if (stamped_ != 0 && domain_->has_left(stamp_)) {
         drop_stamped();
       }
@@ -251,6 +251,7 @@ class fence_list {
   static constexpr std::uint64_t block_mark = 1;  ///< In a retired word: a block, not a fence.
   static constexpr std::uint32_t least_slots = 4;
   static constexpr std::uint32_t most_slots = 1U << 24U;
+  static constexpr std::uint32_t most_stamped = (1U << 31U) - 1;
   static constexpr std::uint32_t retired_before_collection = Traits::retired_before_collection;
 
   /// Slots behind their number.
@@ -379,11 +380,11 @@ class fence_list {
     // to what is retired, and drops nothing.
     const std::uint32_t gone = stamped_;
     stamped_ = 0;
-    dropping_ = true;
+    dropping_ = 1;
     for (std::uint32_t i = 0; i < gone; ++i) {
       drop(retired_[i]);
     }
-    dropping_ = false;
+    dropping_ = 0;
     std::copy(retired_ + gone, retired_ + retired_count_, retired_);
     retired_count_ -= gone;
   }
@@ -395,9 +396,9 @@ class fence_list {
   std::uint64_t stamp_{0};
   std::uint32_t retired_count_{0};
   std::uint32_t retired_room_{0};
-  std::uint32_t stamped_{0};  ///< How many of the retired, from the first, stamp_ is for.
   std::uint32_t reserved_{0};
-  bool dropping_{false};
+  std::uint32_t stamped_ : 31 {0};  ///< How many of the retired, from the first, stamp_ is for.
+  std::uint32_t dropping_ : 1 {0};
 };
 
 }  // namespace PADDOCK_NAMESPACE::detail

@@ -4,6 +4,7 @@
 /// the proof of having it. Kernel: dma_resv (drivers/dma-buf/dma-resv.c), with the races of its users closed.
 #pragma once
 
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -30,6 +31,25 @@
 namespace PADDOCK_NAMESPACE {
 
 class reservation;
+class resv_lock;
+
+namespace detail {
+
+/// What somebody without the lock leaves to the next one who has it: reservation::leave_to_holder().
+class locked_work {
+ public:
+  /// Requires: `run` is not called, or has returned, before the object goes.
+  explicit locked_work(void (*run)(locked_work&, const resv_lock&) noexcept) noexcept : run_(run) {}
+  locked_work(const locked_work&) = delete;
+  locked_work& operator=(const locked_work&) = delete;
+
+ private:
+  friend class ::paddock::reservation;
+  void (*run_)(locked_work&, const resv_lock&) noexcept;
+  locked_work* next_{nullptr};
+};
+
+}  // namespace detail
 
 /// Who takes several reservations: its age decides who goes first, and it keeps it over all retries, so that the oldest
 /// always gets on. Nothing is shared between contexts. Requires: it holds nothing when it ends.
@@ -245,7 +265,25 @@ class reservation {
     return fences_.collect();
   }
 
+  /// Does what others have left for whoever has the lock; leaving it does so as well. Errors: wrong_lock.
+  [[nodiscard]] result<void> run_left_work(const resv_lock& proof) noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::run_left_work"));
+    run_left(proof);
+    return {};
+  }
+
   // --- without the lock --------------------------------------------------------------------------------------------
+
+  /// Has work done with the lock held, by this thread if the lock is free, else by whoever leaves it next; one that is
+  /// being left at this moment may miss it, and then it is the next one after that. Never waits for the lock.
+  void leave_to_holder(detail::locked_work& work, place at = place::here()) noexcept {
+    detail::locked_work* first = left_.load();
+    do {
+      work.next_ = first;
+    } while (!left_.compare_exchange_weak(first, &work));
+    // The lock's end does it.
+    static_cast<void>(try_lock(at));
+  }
 
   /// Whether everything up to that usage is done: all that is there meanwhile; what comes or goes may count or not.
   /// Kernel: dma_resv_test_signaled.
@@ -419,12 +457,28 @@ class reservation {
     }
   }
 
+  void run_left(const resv_lock& proof) noexcept {
+    // order: relaxed: the exchange below sees what was left; what is missed is done next time.
+    if (left_.load(std::memory_order_relaxed) == nullptr) [[likely]] {
+      return;
+    }
+    for (detail::locked_work* each = left_.exchange(nullptr); each != nullptr;) {
+      detail::locked_work& now = *each;
+      each = now.next_;  // It may go while it runs.
+      now.run_(now, proof);
+    }
+  }
+
   [[no_unique_address]] list fences_;
   detail::ww_mutex<detail::std_resv_traits> mutex_;  // On the writers' line.
+  std::atomic<detail::locked_work*> left_{nullptr};
 };
 static_assert(sizeof(reservation) == 128);
 
 inline void resv_lock::unlock() noexcept {
+  if (held_ != nullptr) {
+    held_->run_left(*this);
+  }
   if (reservation* const held = std::exchange(held_, nullptr); held != nullptr) {
     acquire_context* const context = std::exchange(context_, nullptr);
     held->fences_.forget_reserved();

@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `attachment`: that a device uses a buffer, and by which policies. Kernel: struct dma_buf_attachment.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include <paddock/base/checking.hpp>
+#include <paddock/base/lost_error.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+#include <paddock/buffer/armed_attachment.hpp>
+#include <paddock/buffer/core.hpp>
+#include <paddock/buffer/device.hpp>
+#include <paddock/buffer/dma_buf.hpp>
+#include <paddock/buffer/importer_hook.hpp>
+#include <paddock/buffer/jobs.hpp>
+#include <paddock/buffer/mapping.hpp>
+#include <paddock/buffer/memory_exporter.hpp>
+#include <paddock/policy/selection.hpp>
+
+namespace PADDOCK_NAMESPACE {
+
+template <class Buffer, class Device, class Policies>
+class basic_attachment;
+
+namespace detail {
+
+/// What an attachment is by default: what the buffer's policies say, but that it is pinned, and that the device says
+/// how it sees the CPU's caches.
+template <class Buffer, class Device>
+using attachment_defaults =
+    policy_set<pinned, typename Buffer::policies::fencing, typename Buffer::policies::wait,
+               typename cache_of<Device, typename Buffer::policies::cache>::type, typename Buffer::policies::route>;
+
+}  // namespace detail
+
+/// Fixed at its address: a member of the driver's queue, say. Empty at first; attach() ties it to a buffer, which it
+/// keeps alive, and to a device, which must outlive it. What it does is said by its policies:
+///
+///     pinned       attach() gives an attachment that maps; the storage stays where it is until detach()
+///     movable      attach(), then arm(lock, on_invalidate), or pin(lock) for a while
+///     revocable    attach(), then arm(lock, on_revoke)
+///
+/// The destructor detaches, so it must not run under the reservation.
+/// Thread-safety: one thread at a time, but for what takes a proof, which is for its holder.
+template <class Buffer, class Device, class Policies>
+class basic_attachment final : private detail::attachment_node,
+                               private detail::mapping_owner<Device>,
+                               private armed_attachment<basic_attachment<Buffer, Device, Policies>, Device> {
+ public:
+  using buffer_type = Buffer;
+  using device_type = Device;
+  using policies = Policies;
+  using armed_type = armed_attachment<basic_attachment, Device>;
+  using mapping_type = mapping<Device>;
+
+  static constexpr bool is_pinned = !Policies::residency::may_move && !Policies::residency::may_revoke;
+
+ private:
+  using exporter_type = typename Buffer::exporter_type;
+  using record = detail::mapping_record<Device>;
+  using armed = armed_attachment<basic_attachment, Device>;
+  friend armed;
+  static constexpr bool syncs_caches = Policies::cache::maintains && caching_exporter<exporter_type>;
+
+  static_assert(device<Device>, "paddock: the importer is no device: it has mapped, map() and unmap()");
+  static_assert(
+      !(exporter_type::revokes && is_pinned),
+      "paddock: this exporter takes its storage back when its device is reset, so its importers are revocable "
+      "or movable; a pinned one could not be told");
+  static_assert(!(std::same_as<typename Policies::route, p2p_only> && exporter_type::p2p == p2p_segments::never),
+                "paddock: p2p_only on a buffer that never has a segment behind a BAR");
+  static_assert(!detail::cache_of<Device, coherent>::is_given || !Policies::cache::maintains,
+                "paddock: this device sees what is in the CPU's caches, so its attachments are coherent");
+  static_assert(!std::same_as<typename Policies::residency, kernel_managed> ||
+                    std::same_as<typename Buffer::policies::residency, kernel_managed>,
+                "paddock: only a buffer that the kernel manages has attachments that the kernel manages");
+
+ public:
+  basic_attachment() noexcept = default;
+  basic_attachment(const basic_attachment&) = delete;
+  basic_attachment& operator=(const basic_attachment&) = delete;
+  ~basic_attachment() {
+    if (is_attached()) {
+      end();
+    }
+    delete spare_;
+  }
+
+  /// Ties it to both. A pinned one can map from here on, and the buffer stays where this device reaches it; if it has
+  /// to be moved there, or copied for every use, that is decided now. `use` is what the device will do at most. Errors:
+  /// already_exists (it is attached); revoked; those of the exporter's pin; for a pinned one also unreachable,
+  /// timed_out, and those of a move. Kernel: dma_buf_dynamic_attach.
+  [[nodiscard]] result<void> attach(const buffer_ptr<Buffer>& buffer, Device& to,
+                                    direction use = direction::bidirectional,
+                                    deadline until = deadline::never()) noexcept {
+    if (is_attached()) {
+      return fail(errc::already_exists, "attachment::attach");
+    }
+    PADDOCK_TRY(const resv_lock held, buffer->reservation().lock(until));
+    PADDOCK_TRY_VOID(buffer->check_live("attachment::attach"));
+    device_ = &to;
+    use_ = use;
+    buffer_ = buffer;
+    buffer->core().link(*this);
+    life_ = buffer->core().life();
+    if constexpr (is_pinned) {
+      if (auto pinned = pin_for_good(held, until); !pinned) {
+        leave();
+        return pinned;
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] bool is_attached() const noexcept { return buffer_ != nullptr; }
+  /// Requires: is_attached().
+  [[nodiscard]] Buffer& buffer() const noexcept { return *buffer_; }
+  [[nodiscard]] Device& importer() const noexcept { return *device_; }
+
+  /// From here on it maps, and is told when the storage moves or goes: `hook(attachment&, resv_lock const&)` returns
+  /// what becomes of its jobs in flight, see `jobs`, or nothing. It is called with the reservation held: it neither
+  /// takes it nor waits. Errors: wrong_lock; revoked; already_exists (it is armed); invalid_argument (not attached).
+  template <class Hook>
+  [[nodiscard]] result<armed*> arm(const resv_lock& held, Hook hook) noexcept requires(!is_pinned) {
+    PADDOCK_TRY_VOID(check(held, "attachment::arm"));
+    if (hook_) {
+      return fail(errc::already_exists, "attachment::arm");
+    }
+    hook_ = hook_type(hook);
+    return static_cast<armed*>(this);
+  }
+  /// As above for a device whose mappings may go at any time without that anybody has to be told: vfio::device.
+  [[nodiscard]] result<armed*> arm(const resv_lock& held) noexcept requires(!is_pinned) {
+    static_assert(
+        requires { Device::unmaps_on_revoke; } && !Policies::residency::may_move,
+        "paddock: arm(lock, hook): without a hook the importer would not be told");
+    return arm(held, [](basic_attachment&, const resv_lock&) noexcept {});
+  }
+  /// From here on it maps, and the storage stays where it is until unpin(): for a scanout, say. Not for as long as a
+  /// user likes: others cannot have the place. Errors: wrong_lock, revoked, unreachable, those of the exporter. Kernel:
+  /// dma_buf_pin.
+  [[nodiscard]] result<armed*> pin(const resv_lock& held, deadline until = deadline::never()) noexcept
+      requires(!is_pinned && Policies::residency::may_move) {
+    PADDOCK_TRY_VOID(check(held, "attachment::pin"));
+    PADDOCK_TRY_VOID(settle(held, until));
+    PADDOCK_TRY_VOID(core().pin());
+    ++pins_;
+    return static_cast<armed*>(this);
+  }
+  /// Errors: wrong_lock, invalid_argument (it is not pinned). Kernel: dma_buf_unpin.
+  [[nodiscard]] result<void> unpin(const resv_lock& held) noexcept
+      requires(!is_pinned && Policies::residency::may_move) {
+    PADDOCK_TRY_VOID(buffer_->check(held, "attachment::unpin"));
+    if (pins_ == 0) {
+      return fail(errc::invalid_argument, "attachment::unpin: it is not pinned");
+    }
+    --pins_;
+    core().unpin();
+    return {};
+  }
+
+  /// As armed_attachment::map(), without a lock: the storage of a pinned attachment stays.
+  /// Errors: those that are not about the lock; busy, timed_out, those of the device.
+  [[nodiscard]] result<mapping_type> map(direction dir,
+                                         deadline until = deadline::never()) noexcept requires is_pinned {
+    if (!is_attached()) {
+      return fail(errc::invalid_argument, "attachment::map: not attached");
+    }
+    return map_here(dir, until);
+  }
+  [[nodiscard]] result<void> unmap(mapping_type&& gone) noexcept requires is_pinned {
+    return unmap_here(std::move(gone));
+  }
+  template <class... Arguments>
+  requires(!is_pinned) void map(Arguments&&...) noexcept {
+    static_assert(sizeof...(Arguments) == 0 && is_pinned,
+                  "paddock: an attachment that may be moved or revoked maps through what arm(lock, hook) or pin(lock) "
+                  "returns: until then it is not ready to be told");
+  }
+
+  /// Cache maintenance, or the copy of a bounce, before the device's turn; for sync_explicit, and for a mapping that is
+  /// used many times. Waits for nobody. Errors: those of the exporter and of the mover.
+  [[nodiscard]] result<void> sync_for_device(const mapping_type& m, direction dir) noexcept {
+    return sync_device(*m.record_, dir);
+  }
+  /// The same before the CPU's turn, or before others are to see what the device did to its copy.
+  [[nodiscard]] result<void> sync_for_cpu(const mapping_type& m, direction dir) noexcept {
+    return sync_cpu(*m.record_, dir);
+  }
+
+  /// What a job with this access has to wait for. Errors: out_of_memory.
+  [[nodiscard]] result<fence_ptr> dependencies(access how, place at = place::here()) const noexcept {
+    return buffer_->dependencies(how, at);
+  }
+  /// Adds the job's fence. See dma_buf::commit().
+  [[nodiscard]] result<void> commit(const resv_lock& held, fence_ptr job, access how) noexcept {
+    if constexpr (syncs_caches) {
+      if (writes(how)) {
+        buffer_->note_device_write();
+      }
+    }
+    return buffer_->commit(held, std::move(job), how);
+  }
+
+  /// Lets go of the buffer. Errors: wrong_lock; busy while a mapping is held that is not revoked, and then nothing has
+  /// changed. Kernel: dma_buf_detach.
+  [[nodiscard]] result<void> detach(const resv_lock& held) noexcept {
+    if (!is_attached()) {
+      return {};
+    }
+    PADDOCK_TRY_VOID(buffer_->check(held, "attachment::detach"));
+    PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
+    if (has_mappings()) {
+      return fail(errc::busy, "attachment::detach: a mapping is held");
+    }
+    // The caller's lock must not outlive the reservation.
+    leave();
+    return {};
+  }
+  /// The same, taking the lock. Requires: the thread has not taken it.
+  [[nodiscard]] result<void> detach() noexcept {
+    if (!is_attached()) {
+      return {};
+    }
+    const buffer_ptr<Buffer> kept = buffer_;
+    PADDOCK_TRY(const resv_lock held, kept->reservation().lock());
+    return detach(held);
+  }
+
+ private:
+  using hook_type = std::conditional_t<
+      is_pinned, detail::no_hook,
+      detail::importer_hook<basic_attachment, std::conditional_t<Policies::residency::may_move, jobs, void>>>;
+
+  [[nodiscard]] detail::buffer_core& core() const noexcept { return buffer_->core(); }
+  [[nodiscard]] bool is_dead() const noexcept { return life_ != core().life(); }
+
+  [[nodiscard]] result<void> check(const resv_lock& held, const char* where) const noexcept {
+    if (!is_attached()) {
+      return fail(errc::invalid_argument, where);
+    }
+    PADDOCK_TRY_VOID(buffer_->check(held, where));
+    if (is_dead()) {
+      return fail(errc::revoked, where);
+    }
+    return buffer_->check_live(where);
+  }
+
+  // --- routes ------------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] route_choice accepts(std::span<const segment> where) const noexcept override {
+    using route = typename Policies::route;
+    const bool is_memory = std::ranges::all_of(where, [](const segment& s) { return s.kind == storage_kind::memory; });
+    if constexpr (!route::tries_p2p) {
+      return {is_memory, is_memory ? fallback::none : fallback::asked_for, nullptr};
+    } else if constexpr (!route::falls_back) {
+      return is_memory ? route_choice{false, fallback::no_route, nullptr} : detail::reach_of(*device_, where, use_);
+    } else {
+      return detail::reach_of(*device_, where, use_);
+    }
+  }
+  /// Decides how the device gets at the bytes. Requires: the reservation is held.
+  [[nodiscard]] result<void> settle(const resv_lock& held, deadline until) noexcept {
+    PADDOCK_TRY(const route_choice way, core().settle_for(held, *this, until));
+    core().statistics().routes().count(way.why);
+    if (way.direct) {
+      bounces_ = false;
+      return {};
+    }
+    if (!Policies::route::falls_back || core().current()->has(storage_kind::registers)) {
+      return fail(errc::unreachable, "attachment: the device does not reach the buffer");
+    }
+    bounces_ = true;
+    return {};
+  }
+
+  // --- mapping -----------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] result<void> pin_for_good(const resv_lock& held, deadline until) noexcept {
+    PADDOCK_TRY_VOID(settle(held, until));
+    PADDOCK_TRY_VOID(core().pin());
+    ++pins_;
+    return {};
+  }
+
+  [[nodiscard]] result<mapping_type> map_locked(const resv_lock& held, direction dir, deadline until) noexcept {
+    PADDOCK_TRY_VOID(check(held, "attachment::map"));
+    PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
+    if (core().is_moving()) {
+      return fail(errc::reentrant, "attachment::map");
+    }
+    if (pins_ == 0) {
+      PADDOCK_TRY_VOID(settle(held, until));
+    }
+    PADDOCK_TRY_VOID(core().check_exclusive(this));
+    return map_here(dir, until);
+  }
+
+  [[nodiscard]] result<mapping_type> map_here(direction dir, deadline until) noexcept {
+    if (use_ != direction::bidirectional && dir != use_) {
+      return fail(errc::invalid_argument, "attachment::map: attached for another direction");
+    }
+    if constexpr (Policies::fencing::waits) {
+      PADDOCK_TRY_VOID(buffer_->wait_for(detail::access_by(dir), until, typename Policies::wait{}));
+    }
+    std::unique_ptr<record> made(std::exchange(spare_, nullptr));
+    if (made == nullptr) {
+      made.reset(new (std::nothrow) record);
+      if (made == nullptr) {
+        return fail(errc::out_of_memory, "attachment::map");
+      }
+    }
+    made->dir = dir;
+    made->owner = this;
+    // order: relaxed: nobody else has the record.
+    made->status.store(mapping_status::live, std::memory_order_relaxed);
+    if constexpr (!is_pinned) {
+      made->locked_by = &buffer_->reservation();
+      made->of = core().current();
+    }
+    auto mapped = map_for(*made);
+    if (!mapped) {
+      forget(*made);
+      return fail(mapped.error());
+    }
+    made->mapped = std::move(*mapped);
+    made->is_mapped = true;
+    made->next = records_;
+    records_ = made.get();
+    return mapping_type(*made.release());
+  }
+  [[nodiscard]] result<typename Device::mapped> map_for(record& made) noexcept {
+    if constexpr (Policies::route::falls_back) {
+      if (bounces_) [[unlikely]] {
+        PADDOCK_TRY_VOID(begin_bounce(made));
+        PADDOCK_TRY_VOID(sync_device(made, made.dir));
+        return device_->map(made.shadow, made.dir);
+      }
+    }
+    if constexpr (Policies::cache::on_access) {
+      PADDOCK_TRY_VOID(sync_device(made, made.dir));
+    }
+    return device_->map(core().current(), made.dir);
+  }
+
+  [[nodiscard]] result<void> unmap_locked(const resv_lock& held, mapping_type&& gone) noexcept {
+    if (!is_attached()) {
+      return fail(errc::invalid_argument, "attachment::unmap: not attached");
+    }
+    PADDOCK_TRY_VOID(buffer_->check(held, "attachment::unmap"));
+    return unmap_here(std::move(gone));
+  }
+  [[nodiscard]] result<void> unmap_here(mapping_type&& gone) noexcept {
+    if (!gone.valid()) {
+      return {};
+    }
+    if (gone.record_->owner != this) {
+      return fail(errc::invalid_argument, "attachment::unmap: another attachment's");
+    }
+    record& ended = *std::exchange(gone.record_, nullptr);
+    auto answer = end_mapping(ended);
+    recycle(ended);
+    return answer;
+  }
+  [[nodiscard]] result<void> start_cpu(record& of, access what) noexcept override {
+    if constexpr (!is_pinned) {
+      PADDOCK_TRY(const resv_lock held, buffer_->reservation().lock());
+      // order: relaxed: it changes under the lock.
+      if (of.status.load(std::memory_order_relaxed) != mapping_status::live) {
+        return fail(errc::revoked, "cpu_access: the storage that was mapped is not the buffer's any more");
+      }
+      core().hold_for_cpu();
+    } else {
+      core().hold_for_cpu();
+    }
+    return buffer_->template begin_cpu<Policies>(what);
+  }
+  [[nodiscard]] result<void> end_cpu(record&, access what) noexcept override {
+    return buffer_->template end_cpu<Policies>(what);
+  }
+  /// A handle is gone.
+  void drop(record& gone) noexcept override {
+    if (const auto ended = end_mapping(gone); !ended) {
+      report_lost_error(ended.error());
+    }
+    recycle(gone);
+  }
+
+  /// Takes it away from the device. The handle may live on.
+  [[nodiscard]] result<void> end_mapping(record& ended) noexcept {
+    if (!std::exchange(ended.is_mapped, false)) {
+      return {};
+    }
+    result<void> synced;
+    if (ended.shadow != nullptr) {
+      synced = sync_cpu(ended, ended.dir);
+    }
+    auto unmapped = device_->unmap(ended.mapped);
+    ended.mapped = {};
+    forget(ended);
+    core().note_unmapped();
+    return unmapped ? synced : unmapped;
+  }
+  void forget(record& ended) noexcept {
+    if (ended.shadow != nullptr) {
+      ended.shadow.reset();
+      core().set_exclusive(nullptr);
+    }
+    if constexpr (!is_pinned) {
+      ended.of.reset();
+    }
+  }
+  void recycle(record& gone) noexcept {
+    record** at = &records_;
+    while (*at != &gone) {
+      at = &(*at)->next;
+    }
+    *at = gone.next;
+    if (spare_ == nullptr) {
+      spare_ = &gone;
+    } else {
+      delete &gone;
+    }
+  }
+
+  // --- caches and bounces ------------------------------------------------------------------------------------------
+
+  [[nodiscard]] result<void> begin_bounce(record& made) noexcept {
+    PADDOCK_TRY_VOID(core().check_alone(*this));
+    PADDOCK_TRY(made.shadow, allocate_memory(buffer_->size()));
+    core().set_exclusive(this);
+    core().statistics().count(buffer_statistics::what::bounces);
+    return {};
+  }
+  [[nodiscard]] result<void> sync_device(record& r, direction dir) noexcept {
+    if (r.shadow != nullptr) {
+      return dir == direction::from_device ? result<void>() : core().copy_for_bounce(*r.shadow, *core().current());
+    }
+    if constexpr (syncs_caches) {
+      return buffer_->sync_for_device(dir);
+    }
+    return {};
+  }
+  [[nodiscard]] result<void> sync_cpu(record& r, direction dir) noexcept {
+    if (r.shadow != nullptr) {
+      return dir == direction::to_device ? result<void>() : core().copy_for_bounce(*core().current(), *r.shadow);
+    }
+    if constexpr (syncs_caches) {
+      return buffer_->sync_for_cpu(dir);
+    }
+    return {};
+  }
+
+  // --- what the buffer asks ----------------------------------------------------------------------------------------
+
+  [[nodiscard]] jobs tell_invalidated(const resv_lock& held) noexcept override {
+    if constexpr (Policies::residency::may_move) {
+      return hook_ && !is_dead() ? hook_(*this, held) : jobs::wait();
+    } else {
+      static_cast<void>(held);
+      return jobs::wait();
+    }
+  }
+  void tell_revoked(const resv_lock& held) noexcept override {
+    if constexpr (!is_pinned) {
+      if (hook_) {
+        static_cast<void>(hook_(*this, held));
+      }
+    } else {
+      static_cast<void>(held);
+    }
+  }
+  void set_stale() noexcept override {
+    for (record* each = records_; each != nullptr; each = each->next) {
+      if (each->is_mapped) {
+        // order: release: pairs with the acquire in mapping::status().
+        each->status.store(mapping_status::stale, std::memory_order_release);
+      }
+    }
+  }
+  void end_mappings(const resv_lock&, bool all) noexcept override {
+    if (!all && !requires { Device::unmaps_on_revoke; }) {
+      return;
+    }
+    for (record* each = records_; each != nullptr; each = each->next) {
+      if (each->is_mapped) {
+        // order: release, as above.
+        each->status.store(mapping_status::revoked, std::memory_order_release);
+        if (all) {
+          core().statistics().count(buffer_statistics::what::forced_unmaps);
+        }
+        if (const auto ended = end_mapping(*each); !ended) {
+          report_lost_error(ended.error());
+        }
+      }
+    }
+  }
+  [[nodiscard]] bool has_mappings() const noexcept override {
+    for (const record* each = records_; each != nullptr; each = each->next) {
+      if (each->is_mapped) {
+        return true;
+      }
+    }
+    return false;
+  }
+  [[nodiscard]] bool is_unrevocable() const noexcept override { return is_pinned || pins_ != 0; }
+
+  // --- the end -----------------------------------------------------------------------------------------------------
+
+  /// Requires: the reservation is held, and nothing is mapped.
+  void leave() noexcept {
+    while (records_ != nullptr) {
+      // Revoked, with a handle that is still there.
+      record* const orphan = std::exchange(records_, records_->next);
+      orphan->owner = nullptr;
+    }
+    for (; pins_ != 0; --pins_) {
+      core().unpin();
+    }
+    core().unlink(*this);
+    hook_ = {};
+    device_ = nullptr;
+    buffer_.reset();
+  }
+  void end() noexcept {
+    const buffer_ptr<Buffer> kept = buffer_;
+    auto held = kept->reservation().lock();
+    if (!held) {
+      report_lost_error(held.error());  // The thread has it: what follows is for the holder anyway.
+    }
+    const resv_lock none;
+    const resv_lock& proof = held ? *held : none;
+    static_cast<void>(kept->reservation().run_left_work(proof));
+    if (has_mappings()) {
+      report_lost_error({errc::busy, 0, "an attachment goes while it is mapped"});
+      end_mappings(proof, true);
+    }
+    leave();
+  }
+
+  buffer_ptr<Buffer> buffer_;
+  Device* device_{nullptr};
+  record* records_{nullptr};
+  record* spare_{nullptr};
+  std::uint32_t life_{0};
+  std::uint16_t pins_{0};
+  direction use_{direction::bidirectional};
+  bool bounces_{false};
+  [[no_unique_address]] hook_type hook_;
+};
+
+/// The attachment of a device to a buffer by these policies, in any order, at most one an axis: all orders are one
+/// type.
+template <class Buffer, class Device, class... Policies>
+using attachment =
+    basic_attachment<Buffer, Device, detail::selection<detail::attachment_defaults<Buffer, Device>, Policies...>>;
+
+namespace detail {
+template <class T>
+inline constexpr bool is_attachment = false;
+template <class B, class D, class P>
+inline constexpr bool is_attachment<basic_attachment<B, D, P>> = true;
+}  // namespace detail
+
+/// Any attachment: what functions take.
+template <class T>
+concept attachment_like = detail::is_attachment<std::remove_cvref_t<T>>;
+
+}  // namespace PADDOCK_NAMESPACE

@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What all buffers have, whatever their exporter and policies are: the reservation, the attachments, the storage of
+/// the moment, and how it moves or goes. Kernel: drivers/dma-buf/dma-buf.c.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <utility>
+
+#include <boost/intrusive/list.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <paddock/base/checking.hpp>
+#include <paddock/base/ids.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+#include <paddock/buffer/jobs.hpp>
+#include <paddock/buffer/mover.hpp>
+#include <paddock/buffer/statistics.hpp>
+#include <paddock/buffer/storage.hpp>
+#include <paddock/detail/futex.hpp>
+#include <paddock/fence/wait.hpp>
+#include <paddock/resv/cursor.hpp>
+#include <paddock/resv/registry.hpp>
+#include <paddock/resv/reservation.hpp>
+
+namespace PADDOCK_NAMESPACE {
+
+/// Whether a buffer has storage.
+enum class buffer_status : std::uint32_t {
+  live,
+  revoking,  ///< It is being taken back: no new use begins.
+  revoked,   ///< It was taken back. restore() gives it new life; attachments of before stay dead.
+  dead,      ///< For good: its device is closed.
+};
+
+/// A move, for people: when it was asked for by nobody but an importer that did not reach the storage, `why` says so.
+struct move_report {
+  std::size_t from{0};
+  std::size_t to{0};
+  fallback why{fallback::none};
+};
+
+namespace detail {
+
+class buffer_core;
+
+/// An attachment as its buffer sees it. All is called with the reservation held.
+class attachment_node : public boost::intrusive::list_base_hook<> {
+ public:
+  attachment_node() noexcept = default;
+  attachment_node(const attachment_node&) = delete;
+  attachment_node& operator=(const attachment_node&) = delete;
+
+  /// The storage is about to move. Whoever cannot be told is pinned, and then it does not move.
+  [[nodiscard]] virtual jobs tell_invalidated(const resv_lock& held) noexcept = 0;
+  /// The storage goes, for good as far as this attachment is concerned.
+  virtual void tell_revoked(const resv_lock& held) noexcept = 0;
+  /// The storage has moved: what is mapped is of the old one.
+  virtual void set_stale() noexcept = 0;
+  /// Takes the mappings away from the device. `all`: also those that the importer has not given back yet.
+  virtual void end_mappings(const resv_lock& held, bool all) noexcept = 0;
+  [[nodiscard]] virtual bool has_mappings() const noexcept = 0;
+  /// Whether it would be content with such storage, by its routes and its policy.
+  [[nodiscard]] virtual route_choice accepts(std::span<const segment> where) const noexcept = 0;
+  /// Whether it was attached for good: it can bear no revocation.
+  [[nodiscard]] virtual bool is_unrevocable() const noexcept = 0;
+
+ protected:
+  ~attachment_node() = default;
+};
+
+/// Counted by boost::intrusive_ptr. Members that take a proof are for the holder of the reservation.
+class buffer_core {
+ public:
+  using count = buffer_statistics::what;
+
+  buffer_core(const buffer_core&) = delete;
+  buffer_core& operator=(const buffer_core&) = delete;
+
+  [[nodiscard]] paddock::reservation& reservation() const noexcept { return *reservation_; }
+  [[nodiscard]] buffer_status status() const noexcept { return status_.load(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  [[nodiscard]] const buffer_statistics& statistics() const noexcept { return statistics_; }
+  [[nodiscard]] buffer_statistics& statistics() noexcept { return statistics_; }
+
+  [[nodiscard]] result<void> check(const resv_lock& proof, const char* where) const noexcept {
+    if (!proof.holds(*reservation_)) {
+      return fail(errc::wrong_lock, where);
+    }
+    return {};
+  }
+  [[nodiscard]] result<void> check_live(const char* where) const noexcept {
+    if (status_.load() != buffer_status::live) {
+      return fail(errc::revoked, where);
+    }
+    return {};
+  }
+
+  // --- with the lock -----------------------------------------------------------------------------------------------
+
+  [[nodiscard]] const storage_ptr& current() const noexcept { return current_; }
+  [[nodiscard]] std::size_t current_place() const noexcept { return place_; }
+  /// Counts revocations: an attachment of before one is dead.
+  [[nodiscard]] std::uint32_t life() const noexcept { return life_; }
+  [[nodiscard]] bool is_empty() const noexcept { return attachments_.empty(); }
+  [[nodiscard]] std::size_t attachment_count() const noexcept { return attachments_.size(); }
+  [[nodiscard]] const move_report& last_move() const noexcept { return last_move_; }
+
+  void link(attachment_node& node) noexcept { attachments_.push_back(node); }
+  void unlink(attachment_node& node) noexcept { attachments_.erase(attachments_.iterator_to(node)); }
+
+  [[nodiscard]] result<void> pin() noexcept {
+    if (pins_ == 0) {
+      PADDOCK_TRY_VOID(exporter_pin());
+    }
+    ++pins_;
+    return {};
+  }
+  void unpin() noexcept {
+    if (--pins_ == 0) {
+      exporter_unpin();
+    }
+  }
+  [[nodiscard]] bool is_pinned() const noexcept { return pins_ != 0; }
+
+  /// While an importer works on a copy of the bytes, nobody else may change them.
+  [[nodiscard]] const attachment_node* exclusive() const noexcept { return exclusive_; }
+  void set_exclusive(const attachment_node* who) noexcept { exclusive_ = who; }
+
+  /// Inside on_invalidate.
+  [[nodiscard]] bool is_moving() const noexcept { return moving_; }
+  /// Errors: busy, when another importer works on a copy that this one would not see, or overwrite.
+  [[nodiscard]] result<void> check_exclusive(const attachment_node* who) const noexcept {
+    if (exclusive_ != nullptr && exclusive_ != who) {
+      return fail(errc::busy, "an importer works on a copy of the buffer");
+    }
+    return {};
+  }
+  /// Errors: busy, when somebody else is in the middle of using the bytes.
+  [[nodiscard]] result<void> check_alone(const attachment_node& who) const noexcept {
+    const bool others = std::ranges::any_of(
+        attachments_, [&](const attachment_node& each) { return &each != &who && each.has_mappings(); });
+    if (exclusive_ != nullptr || others || cpu_accesses_.load() != 0) {
+      return fail(errc::busy, "a copy of the buffer would part from what others see");
+    }
+    return {};
+  }
+  /// Between a storage and its shadow; returns when it is done.
+  [[nodiscard]] result<void> copy_for_bounce(const storage& to, const storage& from) noexcept {
+    statistics_.count(count::bounce_copies);
+    PADDOCK_TRY(const fence_ptr copied, mover_.copy(to, from));
+    PADDOCK_TRY(const wait_status ended, wait(*copied, deadline::never()));
+    return ended == wait_status::failed ? fail(copied->error()) : result<void>();
+  }
+
+  /// A mapping is gone; a revocation may wait for it.
+  void note_unmapped() noexcept {
+    if (status_.load() == buffer_status::revoking) {
+      turn_.fetch_add(1);
+      futex_wake_all(&turn_);
+    }
+  }
+
+  /// Finds a place that all attachments are content with, and `causer`, which may be one of them, too; moves there if
+  /// it is another one. Returns what causer finds at the end. Errors: as move().
+  [[nodiscard]] result<route_choice> settle_for(const resv_lock& held, attachment_node& causer,
+                                                deadline until) noexcept;
+
+  /// Gives the buffer other storage. `causer` is not told. See dma_buf::move().
+  [[nodiscard]] result<void> move_to(const resv_lock& held, std::size_t place, deadline until,
+                                     const attachment_node* causer, fallback why) noexcept;
+
+  // --- without it --------------------------------------------------------------------------------------------------
+
+  /// See dma_buf::revoke().
+  [[nodiscard]] result<void> revoke(deadline until, buffer_status after) noexcept;
+  [[nodiscard]] result<void> restore() noexcept;
+
+  /// A CPU access begins, or ends. Requires, for the beginning: the lock is held.
+  void hold_for_cpu() noexcept { cpu_accesses_.fetch_add(1); }
+  void leave_by_cpu() noexcept {
+    if (cpu_accesses_.fetch_sub(1) == 1) {
+      futex_wake_all(&cpu_accesses_);
+    }
+  }
+
+  void get() const noexcept {
+    // order: relaxed: who adds a reference has one.
+    references_.fetch_add(1, std::memory_order_relaxed);
+  }
+  void put() const noexcept {
+    // order: acq_rel: what was done under a reference comes before the end, in whoever drops the last one.
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      delete this;
+    }
+  }
+  /// Takes a reference if somebody has one: for those who know the buffer without, and are told when it goes. Returns
+  /// whether it did.
+  [[nodiscard]] bool try_get() const noexcept {
+    std::uint32_t seen = references_.load();
+    while (seen != 0 && !references_.compare_exchange_weak(seen, seen + 1)) {
+    }
+    return seen != 0;
+  }
+
+  void use_mover(mover_ref who) noexcept { mover_ = who; }
+  [[nodiscard]] const mover_ref& who_moves() const noexcept { return mover_; }
+
+ protected:
+  /// `shared` is the reservation of several buffers, or null for one of its own. Requires: it outlives the buffer.
+  buffer_core(storage_ptr initial, std::size_t place, paddock::reservation* shared, reservation_ptr registered) noexcept
+      : registered_(std::move(registered)),
+        reservation_(shared != nullptr ? shared
+                     : registered_     ? registered_.get()
+                                       : &own_),
+        current_(std::move(initial)),
+        size_(current_->size()),
+        place_(place) {}
+  virtual ~buffer_core() { wait_for_copies(); }
+
+  [[nodiscard]] virtual result<void> exporter_pin() noexcept = 0;
+  virtual void exporter_unpin() noexcept = 0;
+  [[nodiscard]] virtual std::size_t place_count() const noexcept = 0;
+  [[nodiscard]] virtual segment prototype(std::size_t place) const noexcept = 0;
+  [[nodiscard]] virtual result<storage_ptr> allocate(std::size_t place) noexcept = 0;
+
+ private:
+  using list = boost::intrusive::list<attachment_node, boost::intrusive::constant_time_size<false>>;
+
+  /// Old storage that a copy still reads.
+  struct retired {
+    storage_ptr from;
+    fence_ptr copy;
+    std::unique_ptr<retired> next;
+  };
+  void drop_copied() noexcept {
+    for (std::unique_ptr<retired>* at = &retired_; *at != nullptr;) {
+      if ((*at)->copy->is_signaled()) {
+        *at = std::move((*at)->next);
+      } else {
+        at = &(*at)->next;
+      }
+    }
+  }
+  /// Fences are promises: this ends.
+  void wait_for_copies() noexcept {
+    for (; retired_ != nullptr; retired_ = std::move(retired_->next)) {
+      static_cast<void>(wait(*retired_->copy, deadline::never()));
+    }
+  }
+
+  [[nodiscard]] bool wait_for_cpu(deadline until) noexcept {
+    for (std::uint32_t seen = cpu_accesses_.load(); seen != 0; seen = cpu_accesses_.load()) {
+      if (!futex_sleep(&cpu_accesses_, seen, until)) {
+        return cpu_accesses_.load() == 0;
+      }
+    }
+    return true;
+  }
+  [[nodiscard]] bool is_mapped() const noexcept {
+    return std::ranges::any_of(attachments_, [](const attachment_node& each) { return each.has_mappings(); });
+  }
+  [[nodiscard]] result<void> wait_for_jobs(std::span<const jobs> answers, deadline until) noexcept;
+  [[nodiscard]] result<void> check_movable(const resv_lock& held, std::size_t place) const noexcept;
+  /// Another thread's revocation is under way: returns when it is over.
+  void wait_while_revoking() const noexcept {
+    while (status_.load() == buffer_status::revoking) {
+      static_cast<void>(futex_sleep(&status_, static_cast<std::uint32_t>(buffer_status::revoking), deadline::never()));
+    }
+  }
+
+  mutable std::atomic<std::uint32_t> references_{0};
+  std::atomic<std::uint32_t> cpu_accesses_{0};
+  std::atomic<buffer_status> status_{buffer_status::live};
+  std::atomic<std::uint32_t> turn_{0};  ///< Counts unmaps while the buffer is being revoked.
+  reservation_ptr registered_;
+  paddock::reservation* const reservation_;
+
+  // Under the reservation.
+  storage_ptr current_;
+  const std::uint64_t size_;
+  std::size_t place_;
+  list attachments_;
+  const attachment_node* exclusive_{nullptr};
+  std::unique_ptr<retired> retired_;
+  std::uint32_t pins_{0};
+  std::uint32_t life_{0};
+  mover_ref mover_{mover_ref::by_cpu()};
+  move_report last_move_;
+  bool moving_{false};
+
+  buffer_statistics statistics_;
+  paddock::reservation own_;
+};
+
+inline result<void> buffer_core::wait_for_jobs(std::span<const jobs> answers, deadline until) noexcept {
+  fence_cursor each(*reservation_, usage::bookkeep);
+  for (fence_ptr job = each.next(); job; job = each.next()) {
+    if (std::ranges::all_of(answers, [&](const jobs& some) { return some.awaits(*job); })) {
+      PADDOCK_TRY(const wait_status ended, wait(*job, until));
+      if (ended == wait_status::timed_out) {
+        return fail(errc::timed_out, "a job on the buffer did not end in time");
+      }
+    }
+  }
+  return {};
+}
+
+inline result<void> buffer_core::check_movable(const resv_lock& held, std::size_t place) const noexcept {
+  PADDOCK_TRY_VOID(check(held, "dma_buf::move"));
+  PADDOCK_TRY_VOID(check_live("dma_buf::move"));
+  if (moving_) {
+    return fail(errc::reentrant, "dma_buf::move");
+  }
+  if (place >= place_count()) {
+    return fail(errc::invalid_argument, "dma_buf::move: no such place");
+  }
+  if (current_->has(storage_kind::registers)) {
+    return fail(errc::not_mappable, "dma_buf::move: registers do not move");
+  }
+  if (pins_ != 0) {
+    return fail(errc::busy, "dma_buf::move: the buffer is pinned");
+  }
+  if (exclusive_ != nullptr) {
+    return fail(errc::busy, "dma_buf::move: an importer works on a copy");
+  }
+  return {};
+}
+
+inline result<void> buffer_core::move_to(const resv_lock& held, std::size_t place, deadline until,
+                                         const attachment_node* causer, fallback why) noexcept {
+  PADDOCK_TRY_VOID(check_movable(held, place));
+  if (place == place_) {
+    return {};
+  }
+  // What may fail for want of memory comes before anybody is told.
+  PADDOCK_TRY(storage_ptr to, allocate(place));
+  if (to->size() != size_) {
+    return fail(errc::unexpected, "dma_buf::move: the exporter's new storage has another size");
+  }
+  PADDOCK_TRY_VOID(reservation_->reserve(held, 1));
+  drop_copied();
+  std::unique_ptr<retired> old(new (std::nothrow) retired{current_, {}, nullptr});
+  const std::unique_ptr<jobs[]> answers(new (std::nothrow) jobs[attachments_.size() + 1]);
+  if (old == nullptr || answers == nullptr) {
+    return fail(errc::out_of_memory, "dma_buf::move");
+  }
+  if (!wait_for_cpu(until)) {
+    return fail(errc::timed_out, "dma_buf::move: the CPU accesses the buffer");
+  }
+  std::size_t requeued = 0;
+  moving_ = true;
+  for (attachment_node& each : attachments_) {
+    if (&each != causer) {
+      if (jobs answer = each.tell_invalidated(held); answer.are_requeued()) {
+        answers[requeued++] = std::move(answer);
+      }
+    }
+  }
+  moving_ = false;
+  PADDOCK_TRY_VOID(wait_for_jobs({answers.get(), requeued}, until));
+  PADDOCK_TRY(old->copy, mover_.copy(*to, *current_));
+
+  for (attachment_node& each : attachments_) {
+    each.set_stale();
+  }
+  current_ = std::move(to);
+  last_move_ = {place_, place, why};
+  place_ = place;
+  statistics_.count(count::moves);
+  if (why != fallback::none) {
+    statistics_.count(count::migrations);
+  }
+  if (!old->copy->is_signaled()) {
+    static_cast<void>(reservation_->add(held, old->copy, usage::kernel));  // There is room.
+    old->next = std::move(retired_);
+    retired_ = std::move(old);
+  }
+  return {};
+}
+
+inline result<route_choice> buffer_core::settle_for(const resv_lock& held, attachment_node& causer,
+                                                    deadline until) noexcept {
+  const route_choice here = causer.accepts(current_->segments());
+  if (here.direct || !check_movable(held, place_)) {
+    return here;
+  }
+  for (std::size_t place = 0; place < place_count(); ++place) {
+    const segment there = prototype(place);
+    const auto is_content = [&](const attachment_node& each) { return each.accepts({&there, 1}).direct; };
+    if (place != place_ && is_content(causer) && std::ranges::all_of(attachments_, is_content)) {
+      PADDOCK_TRY_VOID(move_to(held, place, until, &causer, here.why));
+      return causer.accepts(current_->segments());
+    }
+  }
+  return here;
+}
+
+inline result<void> buffer_core::revoke(deadline until, buffer_status after) noexcept {
+  PADDOCK_TRY(resv_lock held, reservation_->lock());
+  if (moving_) {
+    return fail(errc::reentrant, "dma_buf::revoke");
+  }
+  if (status_.load() != buffer_status::live) {
+    held.unlock();
+    wait_while_revoking();
+    if (after == buffer_status::dead) {
+      status_ = after;
+    }
+    return {};
+  }
+  if (std::ranges::any_of(attachments_, [](const attachment_node& each) { return each.is_unrevocable(); })) {
+    return fail(errc::busy, "dma_buf::revoke: an importer is attached that cannot be told");
+  }
+  status_ = buffer_status::revoking;
+  ++life_;
+  for (attachment_node& each : attachments_) {
+    each.tell_revoked(held);
+  }
+  bool in_time = wait_for_cpu(until);
+  in_time = wait_for_jobs({}, until).has_value() && in_time;
+  for (attachment_node& each : attachments_) {
+    each.end_mappings(held, false);
+  }
+  held.unlock();
+
+  // Importers need the lock to unmap.
+  for (;;) {
+    const std::uint32_t turn = turn_.load();
+    PADDOCK_TRY(held, reservation_->lock());
+    if (!is_mapped()) {
+      break;
+    }
+    held.unlock();
+    if (!futex_sleep(&turn_, turn, until)) {
+      PADDOCK_TRY(held, reservation_->lock());
+      break;
+    }
+  }
+  for (attachment_node& each : attachments_) {
+    each.end_mappings(held, true);
+  }
+  held.unlock();
+  if (!in_time) {
+    // Nothing can reach the storage any more, so that nobody waits for what will not come.
+    fence_cursor each(*reservation_, usage::bookkeep);
+    for (fence_ptr job = each.next(); job; job = each.next()) {
+      job->fail(errc::canceled);
+    }
+  }
+  statistics_.count(count::revocations);
+  status_ = after;
+  futex_wake_all(&status_);
+  return {};
+}
+
+inline result<void> buffer_core::restore() noexcept {
+  PADDOCK_TRY(const resv_lock held, reservation_->lock());
+  switch (status_.load()) {
+    case buffer_status::live: return {};
+    case buffer_status::revoking: return fail(errc::busy, "dma_buf::restore: it is being revoked");
+    case buffer_status::revoked: status_ = buffer_status::live; return {};
+    case buffer_status::dead: break;
+  }
+  return fail(errc::no_device, "dma_buf::restore");
+}
+
+}  // namespace detail
+}  // namespace PADDOCK_NAMESPACE

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `dma_buf`: a buffer that several devices share. Kernel: struct dma_buf.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <paddock/base/checking.hpp>
+#include <paddock/base/mmio.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
+#include <paddock/buffer/core.hpp>
+#include <paddock/buffer/exporter.hpp>
+#include <paddock/policy/selection.hpp>
+#include <paddock/resv/reservation.hpp>
+
+namespace PADDOCK_NAMESPACE {
+
+/// A counted reference to a buffer; may be empty.
+template <class Buffer>
+using buffer_ptr = boost::intrusive_ptr<Buffer>;
+
+namespace detail {
+
+/// Who has touched the bytes since the caches were last looked after.
+struct cache_state {
+  std::atomic<bool> cpu_wrote{true};  ///< Fresh storage was cleared by the CPU.
+  std::atomic<bool> device_wrote{false};
+};
+struct no_cache_state {};
+
+template <exporter E>
+using buffer_defaults = policy_set<typename residency_of<E>::type, auto_fence, hybrid_wait, sync_on_access, prefer_p2p>;
+
+}  // namespace detail
+
+/// What a buffer shares with others.
+struct buffer_options {
+  /// The reservation of several buffers that move together. Requires: it outlives them. Null: one of its own, or that
+  /// of its kernel object.
+  paddock::reservation* reservation{nullptr};
+};
+
+/// Made by create(), and kept by its references: attachments have one each. Its residency says what the exporter may
+/// do; its other policies are the defaults of its attachments, and hold for CPU access to the buffer itself.
+/// Thread-safety: any thread; what takes a resv_lock is for its holder.
+template <exporter Exporter, class Policies>
+class basic_dma_buf final : private detail::buffer_core {
+ public:
+  using exporter_type = Exporter;
+  using policies = Policies;
+
+  static_assert(!Policies::residency::may_move || relocating_exporter<Exporter>,
+                "paddock: a movable buffer needs an exporter that can put the bytes elsewhere: place_count(), "
+                "prototype(), allocate()");
+
+  /// Errors: those of the exporter's initial_storage(); out_of_memory. Kernel: dma_buf_export.
+  [[nodiscard]] static result<buffer_ptr<basic_dma_buf>> create(Exporter from, const buffer_options& options = {},
+                                                                place at = place::here()) noexcept {
+    might_alloc(at);
+    PADDOCK_TRY(storage_ptr initial, from.initial_storage());
+    reservation_ptr registered;
+    if constexpr (identified_exporter<Exporter>) {
+      if (options.reservation == nullptr) {
+        PADDOCK_TRY(registered, reservation_of(from.id(), at));
+      }
+    }
+    auto* const made = new (std::nothrow)
+        basic_dma_buf(std::move(from), std::move(initial), options.reservation, std::move(registered));
+    if (made == nullptr) {
+      return fail(errc::out_of_memory, "dma_buf::create");
+    }
+    buffer_ptr<basic_dma_buf> held(made);
+    if constexpr (requires { made->exporter_.bound(static_cast<detail::buffer_core&>(*made)); }) {
+      PADDOCK_TRY_VOID(made->exporter_.bound(static_cast<detail::buffer_core&>(*made)));
+    }
+    return held;
+  }
+
+  /// Bytes; never changes.
+  using detail::buffer_core::size;
+  /// A snapshot.
+  using detail::buffer_core::status;
+  /// The fences and the lock; lock_set::held() takes the buffer itself.
+  using detail::buffer_core::reservation;
+  /// What happened to it so far.
+  using detail::buffer_core::statistics;
+
+  /// The lock of its reservation. See reservation::lock().
+  [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {},
+                                       place at = place::here()) noexcept {
+    return reservation().lock(until, stop, at);
+  }
+
+  [[nodiscard]] Exporter& exporter() noexcept { return exporter_; }
+  [[nodiscard]] const Exporter& exporter() const noexcept { return exporter_; }
+
+  /// Where the bytes are now; moves change it. Errors: wrong_lock.
+  [[nodiscard]] result<storage_ptr> storage(const resv_lock& held) const noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::storage"));
+    return current();
+  }
+  /// How many attachments there are. Errors: wrong_lock.
+  [[nodiscard]] result<std::size_t> attachments(const resv_lock& held) const noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::attachments"));
+    return attachment_count();
+  }
+
+  // --- fences ------------------------------------------------------------------------------------------------------
+
+  /// What a job with this access has to wait for, by hardware or by CPU: moves and writers, and readers too before a
+  /// write. Take it under the lock that commit() is called with, or another job comes between. Errors: out_of_memory.
+  [[nodiscard]] result<fence_ptr> dependencies(access how, place at = place::here()) const noexcept {
+    return reservation().dependencies(how, at);
+  }
+  /// Adds a job's fence, as a writer's or a reader's. Errors: as reservation::add(); so room must be reserved.
+  [[nodiscard]] result<void> commit(const resv_lock& held, fence_ptr job, access how) noexcept {
+    return reservation().commit(held, std::move(job), how);
+  }
+
+  // --- moving ------------------------------------------------------------------------------------------------------
+
+  /// Who copies when the buffer moves, and for bounces; the CPU unless told. Requires: it outlives the buffer.
+  /// Errors: wrong_lock.
+  template <mover M>
+  [[nodiscard]] result<void> use_mover(const resv_lock& held, M& who) noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::use_mover"));
+    detail::buffer_core::use_mover(detail::mover_ref(who));
+    return {};
+  }
+  /// Puts the bytes into the exporter's place of that number. All movable importers are told; jobs in flight are waited
+  /// for, but for those that are requeued; the mover copies; mappings of the old storage turn stale, and it stays until
+  /// the last of them is gone. The copy's fence stands as `kernel` in the reservation: every later access waits for it.
+  /// Where the bytes are there already nothing happens. When it fails nothing has changed, but importers were told.
+  /// Errors: wrong_lock; revoked; busy (pinned, or an importer works on a copy); timed_out (a job, or an access by CPU,
+  /// did not end); reentrant; invalid_argument (no such place); not_mappable (registers); those of exporter and mover.
+  [[nodiscard]] result<void> move(const resv_lock& held, std::size_t place, deadline until) noexcept
+      requires(Policies::residency::may_move) {
+    return move_to(held, place, until, nullptr, fallback::none);
+  }
+  /// The exporter's place where the bytes are. Errors: wrong_lock.
+  [[nodiscard]] result<std::size_t> where(const resv_lock& held) const noexcept requires relocating_exporter<Exporter> {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::where"));
+    return current_place();
+  }
+  /// From where to where the last move went, and which fallback it was. Errors: wrong_lock.
+  [[nodiscard]] result<move_report> last_move(const resv_lock& held) const noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::last_move"));
+    return detail::buffer_core::last_move();
+  }
+
+  // --- revoking ----------------------------------------------------------------------------------------------------
+
+  /// Takes the storage back: every importer is told; jobs and accesses by CPU are waited for until the deadline; then
+  /// importers unmap, until the same deadline; what is mapped after that is unmapped by force, and jobs that are still
+  /// pending fail with ECANCELED, all that the reservation has. It always ends. Attachments and mappings of before are
+  /// dead; restore() lets the buffer be attached anew.
+  /// Requires: the thread does not hold the reservation. Errors: busy (an importer is attached that cannot be told, and
+  /// then nothing has changed), deadlock, reentrant.
+  [[nodiscard]] result<void> revoke(deadline until) noexcept requires(Policies::residency::may_revoke) {
+    return detail::buffer_core::revoke(until, buffer_status::revoked);
+  }
+  /// The same, for good: its device is closed.
+  [[nodiscard]] result<void> close(deadline until) noexcept requires(Policies::residency::may_revoke) {
+    return detail::buffer_core::revoke(until, buffer_status::dead);
+  }
+  /// Errors: no_device (it was closed), busy (it is being revoked).
+  [[nodiscard]] result<void> restore() noexcept requires(Policies::residency::may_revoke) {
+    return detail::buffer_core::restore();
+  }
+
+  // --- the CPU -----------------------------------------------------------------------------------------------------
+
+  /// START and END for cpu_access and mmio_access of the buffer itself. It lasts as long as the buffer.
+  class cpu_sync {
+   public:
+    explicit cpu_sync(basic_dma_buf* of) noexcept : of_(of) {}
+    [[nodiscard]] buffer_id id() const noexcept { return of_->identity(); }
+    [[nodiscard]] result<void> sync_start(access what) const noexcept { return of_->start_cpu(what); }
+    [[nodiscard]] result<void> sync_end(access what) const noexcept { return of_->template end_cpu<Policies>(what); }
+
+   private:
+    basic_dma_buf* of_;
+  };
+  [[nodiscard]] cpu_sync sync_handle() const noexcept { return cpu_sync(const_cast<basic_dma_buf*>(this)); }
+  /// The bytes, between START and END. Errors: not_mappable: they are not memory in a row.
+  [[nodiscard]] result<std::span<std::byte>> started_bytes() const noexcept {
+    std::byte* const first = current()->contiguous_address();
+    if (first == nullptr || current()->has(storage_kind::device_memory) || current()->has(storage_kind::registers)) {
+      return fail(errc::not_mappable, "cpu_access: not memory in a row; mmio_access reaches what is behind a BAR");
+    }
+    return std::span(first, static_cast<std::size_t>(size()));
+  }
+  /// The window, between START and END. Errors: not_mappable: they are not behind a BAR, or not in a row.
+  [[nodiscard]] result<mmio_span> started_window() const noexcept {
+    std::byte* const first = current()->contiguous_address();
+    if (first == nullptr || current()->has(storage_kind::memory)) {
+      return fail(errc::not_mappable, "mmio_access: not behind a BAR in a row; cpu_access reaches memory");
+    }
+    return mmio_span(first, static_cast<std::size_t>(size()));
+  }
+
+ private:
+  template <class, class, class>
+  friend class basic_attachment;
+  static constexpr bool has_caches = caching_exporter<Exporter>;
+
+  friend void intrusive_ptr_add_ref(const basic_dma_buf* held) noexcept { held->get(); }
+  friend void intrusive_ptr_release(const basic_dma_buf* held) noexcept { held->put(); }
+
+  basic_dma_buf(Exporter from, storage_ptr initial, paddock::reservation* shared, reservation_ptr registered) noexcept
+      : buffer_core(std::move(initial), place_of(from), shared, std::move(registered)), exporter_(std::move(from)) {}
+  ~basic_dma_buf() override = default;
+
+  [[nodiscard]] detail::buffer_core& core() noexcept { return *this; }
+  [[nodiscard]] static std::size_t place_of(const Exporter& from) noexcept {
+    if constexpr (relocating_exporter<Exporter>) {
+      return from.initial_place();
+    } else {
+      return 0;
+    }
+  }
+  [[nodiscard]] buffer_id identity() const noexcept {
+    if constexpr (identified_exporter<Exporter>) {
+      return exporter_.id();
+    } else {
+      return {};
+    }
+  }
+
+  [[nodiscard]] result<void> exporter_pin() noexcept override {
+    if constexpr (pinning_exporter<Exporter>) {
+      return exporter_.pin();
+    } else {
+      return {};
+    }
+  }
+  void exporter_unpin() noexcept override {
+    if constexpr (pinning_exporter<Exporter>) {
+      exporter_.unpin();
+    }
+  }
+  [[nodiscard]] std::size_t place_count() const noexcept override {
+    if constexpr (relocating_exporter<Exporter> && Policies::residency::may_move) {
+      return exporter_.place_count();
+    } else {
+      return 1;
+    }
+  }
+  [[nodiscard]] segment prototype(std::size_t where) const noexcept override {
+    if constexpr (relocating_exporter<Exporter>) {
+      return exporter_.prototype(where);
+    } else {
+      static_cast<void>(where);
+      return current()->segments().front();
+    }
+  }
+  [[nodiscard]] result<storage_ptr> allocate(std::size_t where) noexcept override {
+    if constexpr (relocating_exporter<Exporter>) {
+      return exporter_.allocate(where);
+    } else {
+      static_cast<void>(where);
+      return fail(errc::unexpected, "dma_buf: an exporter without places");
+    }
+  }
+
+  /// Waits for what implicit sync makes such an access wait for.
+  template <wait_policy Wait>
+  [[nodiscard]] result<void> wait_for(access how, deadline until, Wait policy) noexcept {
+    if (reservation().test_signaled(usage_for(how))) [[likely]] {
+      return {};
+    }
+    statistics().count(count::waits);
+    PADDOCK_TRY(const wait_status ended, reservation().wait(usage_for(how), until, policy));
+    return ended == wait_status::timed_out ? fail(errc::timed_out, "a wait for the buffer's jobs") : result<void>();
+  }
+
+  // Cache maintenance where the other side has touched the bytes since.
+  [[nodiscard]] result<void> sync_for_device(direction dir) noexcept requires has_caches {
+    if (dir != direction::to_device) {
+      caches_.device_wrote = true;
+    }
+    if (!caches_.cpu_wrote.exchange(false)) {
+      return {};
+    }
+    statistics().count(count::syncs_for_device);
+    return exporter_.sync_for_device(dir);
+  }
+  [[nodiscard]] result<void> sync_for_cpu(direction dir) noexcept requires has_caches {
+    if (!caches_.device_wrote.exchange(false)) {
+      return {};
+    }
+    statistics().count(count::syncs_for_cpu);
+    return exporter_.sync_for_cpu(dir);
+  }
+  void note_device_write() noexcept {
+    if constexpr (has_caches) {
+      caches_.device_wrote = true;
+    }
+  }
+
+  [[nodiscard]] result<void> start_cpu(access what) noexcept {
+    {
+      PADDOCK_TRY(const resv_lock held, reservation().lock());
+      PADDOCK_TRY_VOID(check_live("cpu_access"));
+      PADDOCK_TRY_VOID(check_exclusive(nullptr));
+      hold_for_cpu();
+    }
+    return begin_cpu<Policies>(what);
+  }
+  /// Requires: hold_for_cpu(); leaves that when it fails.
+  template <class By>
+  [[nodiscard]] result<void> begin_cpu(access what) noexcept {
+    auto begun = [&]() noexcept -> result<void> {
+      if constexpr (By::fencing::waits) {
+        PADDOCK_TRY_VOID(wait_for(what, deadline::never(), typename By::wait{}));
+      }
+      if constexpr (has_caches && By::cache::on_access) {
+        PADDOCK_TRY_VOID(sync_for_cpu(reads(what) ? direction::from_device : direction::bidirectional));
+      }
+      if constexpr (bracketing_exporter<Exporter>) {
+        PADDOCK_TRY_VOID(exporter_.begin_cpu_access(what));
+      }
+      return {};
+    }();
+    if (!begun) {
+      leave_by_cpu();
+    }
+    return begun;
+  }
+  template <class By>
+  [[nodiscard]] result<void> end_cpu(access what) noexcept {
+    if constexpr (has_caches) {
+      if (writes(what)) {
+        caches_.cpu_wrote = true;
+      }
+    }
+    result<void> ended;
+    if constexpr (bracketing_exporter<Exporter>) {
+      ended = exporter_.end_cpu_access(what);
+    }
+    leave_by_cpu();
+    return ended;
+  }
+
+  [[no_unique_address]] Exporter exporter_;
+  [[no_unique_address]] std::conditional_t<has_caches, detail::cache_state, detail::no_cache_state> caches_;
+};
+
+/// A buffer of this exporter, by these policies: in any order, at most one an axis; all orders are one type.
+template <exporter Exporter, class... Policies>
+using dma_buf = basic_dma_buf<Exporter, detail::selection<detail::buffer_defaults<Exporter>, Policies...>>;
+
+}  // namespace PADDOCK_NAMESPACE

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The concept `exporter`: who has the storage of a buffer, and what it can do with it. Kernel: struct dma_buf_ops.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include <paddock/base/ids.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/buffer/segment.hpp>
+#include <paddock/buffer/storage.hpp>
+#include <paddock/policy/residency.hpp>
+
+namespace PADDOCK_NAMESPACE {
+
+/// Whether an exporter's storage is behind a BAR, so that a device reaches it peer to peer or not at all.
+enum class p2p_segments : std::uint8_t { never, maybe, always };
+
+/// What every exporter has. All else is optional, and named by the concepts below.
+///
+///     E::p2p                 whether it has segments behind a BAR
+///     E::revokes             whether it may take the storage back: a BAR's device is reset. Then a plain pinned
+///     importer
+///                            does not compile
+///     e.initial_storage()    what the buffer begins with
+///
+/// `using residency = ...` names the default of its buffers, else it is `pinned`.
+template <class E>
+concept exporter = std::move_constructible<E> && requires(E& e) {
+  { E::p2p } -> std::convertible_to<p2p_segments>;
+  { E::revokes } -> std::convertible_to<bool>;
+  { e.initial_storage() }
+  noexcept->std::same_as<result<storage_ptr>>;
+};
+
+/// It can put the bytes elsewhere: places are numbered, the one that it likes best first. Called with the reservation
+/// held, so it takes no reservation itself. prototype() is a segment as that place would give, for the question whether
+/// devices reach it.
+template <class E>
+concept relocating_exporter = exporter<E> && requires(E& e, const E& seen, std::size_t where) {
+  { seen.place_count() }
+  noexcept->std::same_as<std::size_t>;
+  { seen.initial_place() }
+  noexcept->std::same_as<std::size_t>;
+  { seen.prototype(where) }
+  noexcept->std::same_as<segment>;
+  { e.allocate(where) }
+  noexcept->std::same_as<result<storage_ptr>>;
+};
+
+/// It is told when its storage must stay, and when it may go again: a cache of many objects, say. Called with the
+/// reservation held; pin() may fail. Kernel: dma_buf_ops.pin and unpin, an exporter that has them is dynamic.
+template <class E>
+concept pinning_exporter = exporter<E> && requires(E& e) {
+  { e.pin() }
+  noexcept->std::same_as<result<void>>;
+  { e.unpin() }
+  noexcept->std::same_as<void>;
+};
+
+/// Its storage has caches between CPU and devices: what the CPU wrote is written back before a device reads
+/// (sync_for_device), and what it has cached is dropped before it reads what a device wrote (sync_for_cpu).
+/// Kernel: dma_sync_sgtable_for_device, dma_sync_sgtable_for_cpu.
+template <class E>
+concept caching_exporter = exporter<E> && requires(E& e, direction dir) {
+  { e.sync_for_device(dir) }
+  noexcept->std::same_as<result<void>>;
+  { e.sync_for_cpu(dir) }
+  noexcept->std::same_as<result<void>>;
+};
+
+/// Each CPU access is bracketed, as on a kernel dma-buf. Kernel: dma_buf_ops.begin_cpu_access and end_cpu_access.
+template <class E>
+concept bracketing_exporter = exporter<E> && requires(E& e, access what) {
+  { e.begin_cpu_access(what) }
+  noexcept->std::same_as<result<void>>;
+  { e.end_cpu_access(what) }
+  noexcept->std::same_as<result<void>>;
+};
+
+/// It has an identity in the kernel, so that all imports of it have one reservation.
+template <class E>
+concept identified_exporter = exporter<E> && requires(const E& e) {
+  { e.id() }
+  noexcept->std::same_as<buffer_id>;
+};
+
+namespace detail {
+
+template <class E>
+struct residency_of {
+  using type = pinned;
+};
+template <class E>
+requires requires { typename E::residency; }
+struct residency_of<E> {
+  using type = typename E::residency;
+};
+
+}  // namespace detail
+}  // namespace PADDOCK_NAMESPACE

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `storage`: what a buffer lives in at a time, as a list of segments that is held by all who use it. A buffer that is
+/// moved gets another one; the old one stays until its last mapping is gone.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <utility>
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <paddock/base/checking.hpp>
+#include <paddock/base/ids.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/buffer/segment.hpp>
+
+namespace PADDOCK_NAMESPACE {
+
+/// Segments, one after the other, and what keeps them there. Never changes.
+/// Thread-safety: any thread.
+class storage {
+ public:
+  storage(const storage&) = delete;
+  storage& operator=(const storage&) = delete;
+
+  [[nodiscard]] std::span<const segment> segments() const noexcept { return {more_ ? more_.get() : &first_, count_}; }
+  /// Bytes, of all segments.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+
+  /// Whether a part of it is of that kind.
+  [[nodiscard]] bool has(storage_kind kind) const noexcept {
+    return std::ranges::any_of(segments(), [kind](const segment& each) { return each.kind == kind; });
+  }
+  /// Where the CPU sees the first byte, if it sees all of them in a row; else null.
+  [[nodiscard]] std::byte* contiguous_address() const noexcept {
+    std::byte* const first = first_.address;
+    std::uint64_t offset = 0;
+    for (const segment& each : segments()) {
+      if (each.address == nullptr || each.address != first + offset) {
+        return nullptr;
+      }
+      offset += each.length;
+    }
+    return first;
+  }
+
+ protected:
+  storage() noexcept = default;
+  virtual ~storage() = default;
+
+  /// Once, before anybody else sees it.
+  [[nodiscard]] result<void> set(std::span<const segment> segments) noexcept {
+    if (segments.empty()) {
+      return fail(errc::invalid_argument, "storage of no segments");
+    }
+    for (const segment& each : segments) {
+      if (each.length == 0 || each.length > UINT64_MAX - size_) {
+        return fail(each.length == 0 ? errc::invalid_argument : errc::out_of_range, "storage: a segment's length");
+      }
+      size_ += each.length;
+    }
+    if (segments.size() > 1) {
+      more_.reset(new (std::nothrow) segment[segments.size()]);
+      if (more_ == nullptr) {
+        return fail(errc::out_of_memory, "storage");
+      }
+      std::ranges::copy(segments, more_.get());
+    }
+    first_ = segments.front();
+    count_ = segments.size();
+    return {};
+  }
+
+ private:
+  friend void intrusive_ptr_add_ref(const storage* held) noexcept {
+    // order: relaxed: who adds a reference has one.
+    held->references_.fetch_add(1, std::memory_order_relaxed);
+  }
+  friend void intrusive_ptr_release(const storage* held) noexcept {
+    // order: acq_rel: what was done under a reference comes before the end, in whoever drops the last one.
+    if (held->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      delete held;
+    }
+  }
+
+  mutable std::atomic<std::uint32_t> references_{0};
+  segment first_;
+  std::unique_ptr<segment[]> more_;  ///< All of them, when there is more than one.
+  std::size_t count_{0};
+  std::uint64_t size_{0};
+};
+
+/// A counted reference; may be empty.
+using storage_ptr = boost::intrusive_ptr<const storage>;
+
+namespace detail {
+
+/// Kept alive by an object of any kind: pages, a descriptor, a piece of a pool.
+template <class Owner>
+class owned_storage final : public storage {
+ public:
+  [[nodiscard]] static result<storage_ptr> make(Owner owner, std::span<const segment> segments) noexcept {
+    auto* const made = new (std::nothrow) owned_storage(std::move(owner));
+    if (made == nullptr) {
+      return fail(errc::out_of_memory, "make_storage");
+    }
+    storage_ptr held(made);
+    PADDOCK_TRY_VOID(made->set(segments));
+    return held;
+  }
+
+ private:
+  explicit owned_storage(Owner owner) noexcept : owner_(std::move(owner)) {}
+
+  [[no_unique_address]] Owner owner_;
+};
+
+}  // namespace detail
+
+/// Storage in these segments, which are there as long as `owner`, which it takes over, is.
+/// Errors: invalid_argument (no segments, or an empty one), out_of_range (more than 64 bits), out_of_memory.
+template <class Owner>
+[[nodiscard]] result<storage_ptr> make_storage(Owner owner, std::span<const segment> segments,
+                                               place at = place::here()) noexcept {
+  might_alloc(at);
+  return detail::owned_storage<Owner>::make(std::move(owner), segments);
+}
+template <class Owner>
+[[nodiscard]] result<storage_ptr> make_storage(Owner owner, const segment& only, place at = place::here()) noexcept {
+  return make_storage(std::move(owner), std::span(&only, 1), at);
+}
+
+}  // namespace PADDOCK_NAMESPACE
