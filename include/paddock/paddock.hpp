@@ -14,6 +14,8 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/buffer/cpu_access.hpp>
+#include <paddock/buffer/fourcc.hpp>
+#include <paddock/buffer/layout.hpp>
 #include <paddock/buffer/route_choice.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/fence/array.hpp>
