@@ -18,6 +18,7 @@
 #include <paddock/buffer/layout.hpp>
 #include <paddock/buffer/route_choice.hpp>
 #include <paddock/buffer/segment.hpp>
+#include <paddock/buffer/window.hpp>
 #include <paddock/fence/array.hpp>
 #include <paddock/fence/await.hpp>
 #include <paddock/fence/callback.hpp>
