@@ -16,6 +16,7 @@
 #include <paddock/buffer/cpu_access.hpp>
 #include <paddock/buffer/fourcc.hpp>
 #include <paddock/buffer/layout.hpp>
+#include <paddock/buffer/mmio_copy.hpp>
 #include <paddock/buffer/route_choice.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/buffer/window.hpp>

@@ -20,6 +20,12 @@ TEST_CASE("device memory is read and written little-endian, by width") {
   CHECK(memory[8] == 8);
   CHECK(span.read16(14) == 0x0102);
   CHECK(span.read64_relaxed(8) == span.read64(8));
+  span.write8_relaxed(7, 0xbb);
+  span.write16_relaxed(4, 0x5566);
+  CHECK(memory[4] == 0x66);
+  CHECK(span.read8_relaxed(7) == 0xbb);
+  CHECK(span.read16_relaxed(4) == 0x5566);
+  CHECK(span.address() == reinterpret_cast<std::uintptr_t>(memory.data()));
 }
 
 TEST_CASE("a part of device memory stays inside") {
@@ -29,6 +35,7 @@ TEST_CASE("a part of device memory stays inside") {
   REQUIRE(part);
   part->write32(0, 7);
   CHECK(memory[8] == 7);
+  CHECK(part->address() == span.address() + 8);
   CHECK(span.subspan(8, 9).error() == errc::out_of_range);
   CHECK(span.subspan(17, 0).error() == errc::out_of_range);
   CHECK(span.subspan(8, UINT64_MAX).error() == errc::out_of_range);
