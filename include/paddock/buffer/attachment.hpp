@@ -115,7 +115,7 @@ class basic_attachment final : private detail::attachment_node,
     life_ = buffer->core().life();
     if constexpr (is_pinned) {
       if (auto pinned = pin_for_good(held, until); !pinned) {
-        leave();
+        static_cast<void>(leave());  // The caller has a reference.
         return pinned;
       }
     }
@@ -212,19 +212,12 @@ class basic_attachment final : private detail::attachment_node,
     return buffer_->commit(held, std::move(job), how);
   }
 
-  /// Lets go of the buffer. Errors: wrong_lock; busy while a mapping is held that is not revoked, and then nothing has
-  /// changed. Kernel: dma_buf_detach.
+  /// Lets go of the buffer. Requires: the caller has another reference of it, or detaches without its lock.
+  /// Errors: wrong_lock; reentrant (the buffer tells its importers); busy while a mapping is held that is not revoked,
+  /// and then nothing has changed. Kernel: dma_buf_detach.
   [[nodiscard]] result<void> detach(const resv_lock& held) noexcept {
-    if (!is_attached()) {
-      return {};
-    }
-    PADDOCK_TRY_VOID(buffer_->check(held, "attachment::detach"));
-    PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
-    if (has_mappings()) {
-      return fail(errc::busy, "attachment::detach: a mapping is held");
-    }
-    // The caller's lock must not outlive the reservation.
-    leave();
+    PADDOCK_TRY_VOID(check_detachable(held));
+    static_cast<void>(leave());
     return {};
   }
   /// The same, taking the lock. Requires: the thread has not taken it.
@@ -232,9 +225,11 @@ class basic_attachment final : private detail::attachment_node,
     if (!is_attached()) {
       return {};
     }
-    const buffer_ptr<Buffer> kept = buffer_;
-    PADDOCK_TRY(const resv_lock held, kept->reservation().lock());
-    return detach(held);
+    buffer_ptr<Buffer> kept;  // The reservation outlives its lock.
+    PADDOCK_TRY(const resv_lock held, buffer_->reservation().lock());
+    PADDOCK_TRY_VOID(check_detachable(held));
+    kept = leave();
+    return {};
   }
 
  private:
@@ -272,15 +267,14 @@ class basic_attachment final : private detail::attachment_node,
   /// Decides how the device gets at the bytes. Requires: the reservation is held.
   [[nodiscard]] result<void> settle(const resv_lock& held, deadline until) noexcept {
     PADDOCK_TRY(const route_choice way, core().settle_for(held, *this, until));
-    core().statistics().routes().count(way.why);
+    bounces_ = !way.direct;
     if (way.direct) {
-      bounces_ = false;
       return {};
     }
+    core().statistics().routes().count(way.why);
     if (!Policies::route::falls_back || core().current()->has(storage_kind::registers)) {
       return fail(errc::unreachable, "attachment: the device does not reach the buffer");
     }
-    bounces_ = true;
     return {};
   }
 
@@ -296,7 +290,7 @@ class basic_attachment final : private detail::attachment_node,
   [[nodiscard]] result<mapping_type> map_locked(const resv_lock& held, direction dir, deadline until) noexcept {
     PADDOCK_TRY_VOID(check(held, "attachment::map"));
     PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
-    if (core().is_moving()) {
+    if (core().is_telling()) {
       return fail(errc::reentrant, "attachment::map");
     }
     if (pins_ == 0) {
@@ -513,12 +507,29 @@ class basic_attachment final : private detail::attachment_node,
     }
     return false;
   }
-  [[nodiscard]] bool is_unrevocable() const noexcept override { return is_pinned || pins_ != 0; }
+  [[nodiscard]] bool is_unrevocable() const noexcept override { return is_pinned; }
 
   // --- the end -----------------------------------------------------------------------------------------------------
 
-  /// Requires: the reservation is held, and nothing is mapped.
-  void leave() noexcept {
+  [[nodiscard]] result<void> check_detachable(const resv_lock& held) noexcept {
+    if (!is_attached()) {
+      return {};
+    }
+    PADDOCK_TRY_VOID(buffer_->check(held, "attachment::detach"));
+    if (core().is_telling()) {
+      return fail(errc::reentrant, "attachment::detach");
+    }
+    PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
+    if (has_mappings()) {
+      return fail(errc::busy, "attachment::detach: a mapping is held");
+    }
+    return {};
+  }
+  /// Returns the reference, which may be the last one. Requires: the reservation is held, and nothing is mapped.
+  buffer_ptr<Buffer> leave() noexcept {
+    if (!is_attached()) {
+      return {};
+    }
     while (records_ != nullptr) {
       // Revoked, with a handle that is still there.
       record* const orphan = std::exchange(records_, records_->next);
@@ -530,22 +541,22 @@ class basic_attachment final : private detail::attachment_node,
     core().unlink(*this);
     hook_ = {};
     device_ = nullptr;
-    buffer_.reset();
+    return std::move(buffer_);
   }
   void end() noexcept {
-    const buffer_ptr<Buffer> kept = buffer_;
-    auto held = kept->reservation().lock();
+    buffer_ptr<Buffer> kept;
+    auto held = buffer_->reservation().lock();
     if (!held) {
       report_lost_error(held.error());  // The thread has it: what follows is for the holder anyway.
     }
     const resv_lock none;
     const resv_lock& proof = held ? *held : none;
-    static_cast<void>(kept->reservation().run_left_work(proof));
+    static_cast<void>(buffer_->reservation().run_left_work(proof));
     if (has_mappings()) {
       report_lost_error({errc::busy, 0, "an attachment goes while it is mapped"});
       end_mappings(proof, true);
     }
-    leave();
+    kept = leave();
   }
 
   buffer_ptr<Buffer> buffer_;

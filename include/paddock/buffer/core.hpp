@@ -134,8 +134,8 @@ class buffer_core {
   [[nodiscard]] const attachment_node* exclusive() const noexcept { return exclusive_; }
   void set_exclusive(const attachment_node* who) noexcept { exclusive_ = who; }
 
-  /// Inside on_invalidate.
-  [[nodiscard]] bool is_moving() const noexcept { return moving_; }
+  /// Inside on_invalidate or on_revoke.
+  [[nodiscard]] bool is_telling() const noexcept { return telling_; }
   /// Errors: busy, when another importer works on a copy that this one would not see, or overwrite.
   [[nodiscard]] result<void> check_exclusive(const attachment_node* who) const noexcept {
     if (exclusive_ != nullptr && exclusive_ != who) {
@@ -256,6 +256,16 @@ class buffer_core {
     }
   }
 
+  /// One that is told may go.
+  template <class Tell>
+  void tell_all(Tell tell) noexcept {
+    telling_ = true;
+    for (auto at = attachments_.begin(); at != attachments_.end();) {
+      attachment_node& each = *at++;
+      tell(each);
+    }
+    telling_ = false;
+  }
   [[nodiscard]] bool wait_for_cpu(deadline until) noexcept {
     for (std::uint32_t seen = cpu_accesses_.load(); seen != 0; seen = cpu_accesses_.load()) {
       if (!futex_sleep(&cpu_accesses_, seen, until)) {
@@ -294,7 +304,7 @@ class buffer_core {
   std::uint32_t life_{0};
   mover_ref mover_{mover_ref::by_cpu()};
   move_report last_move_;
-  bool moving_{false};
+  bool telling_{false};
 
   buffer_statistics statistics_;
   paddock::reservation own_;
@@ -316,7 +326,7 @@ inline result<void> buffer_core::wait_for_jobs(std::span<const jobs> answers, de
 inline result<void> buffer_core::check_movable(const resv_lock& held, std::size_t place) const noexcept {
   PADDOCK_TRY_VOID(check(held, "dma_buf::move"));
   PADDOCK_TRY_VOID(check_live("dma_buf::move"));
-  if (moving_) {
+  if (telling_) {
     return fail(errc::reentrant, "dma_buf::move");
   }
   if (place >= place_count()) {
@@ -356,15 +366,13 @@ inline result<void> buffer_core::move_to(const resv_lock& held, std::size_t plac
     return fail(errc::timed_out, "dma_buf::move: the CPU accesses the buffer");
   }
   std::size_t requeued = 0;
-  moving_ = true;
-  for (attachment_node& each : attachments_) {
+  tell_all([&](attachment_node& each) noexcept {
     if (&each != causer) {
       if (jobs answer = each.tell_invalidated(held); answer.are_requeued()) {
         answers[requeued++] = std::move(answer);
       }
     }
-  }
-  moving_ = false;
+  });
   PADDOCK_TRY_VOID(wait_for_jobs({answers.get(), requeued}, until));
   PADDOCK_TRY(old->copy, mover_.copy(*to, *current_));
 
@@ -377,6 +385,7 @@ inline result<void> buffer_core::move_to(const resv_lock& held, std::size_t plac
   statistics_.count(count::moves);
   if (why != fallback::none) {
     statistics_.count(count::migrations);
+    statistics_.routes().count(why);
   }
   if (!old->copy->is_signaled()) {
     static_cast<void>(reservation_->add(held, old->copy, usage::kernel));  // There is room.
@@ -405,7 +414,7 @@ inline result<route_choice> buffer_core::settle_for(const resv_lock& held, attac
 
 inline result<void> buffer_core::revoke(deadline until, buffer_status after) noexcept {
   PADDOCK_TRY(resv_lock held, reservation_->lock());
-  if (moving_) {
+  if (telling_) {
     return fail(errc::reentrant, "dma_buf::revoke");
   }
   if (status_.load() != buffer_status::live) {
@@ -421,9 +430,7 @@ inline result<void> buffer_core::revoke(deadline until, buffer_status after) noe
   }
   status_ = buffer_status::revoking;
   ++life_;
-  for (attachment_node& each : attachments_) {
-    each.tell_revoked(held);
-  }
+  tell_all([&](attachment_node& each) noexcept { each.tell_revoked(held); });
   bool in_time = wait_for_cpu(until);
   in_time = wait_for_jobs({}, until).has_value() && in_time;
   for (attachment_node& each : attachments_) {

@@ -16,6 +16,7 @@
 #include <paddock/base/ids.hpp>
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/resv/reservation.hpp>
 
 namespace PADDOCK_NAMESPACE {
 
@@ -48,6 +49,15 @@ concept cpu_mapping = cpu_syncable<M> && requires(const M& mapping) {
   noexcept->std::same_as<access>;
   { mapping.unsynchronized_bytes() }
   noexcept->std::same_as<std::span<std::byte>>;
+};
+
+/// A buffer whose bytes are where they are while an access is open: it may move at other times. Model: dma_buf.
+template <class B>
+concept cpu_buffer = cpu_syncable<B> && requires(const B& buffer, const resv_lock& held) {
+  { buffer.sync_handle(held) }
+  noexcept->cpu_sync_handle;
+  { buffer.started_bytes() }
+  noexcept->std::same_as<result<std::span<std::byte>>>;
 };
 
 namespace detail {
@@ -149,6 +159,18 @@ class [[nodiscard]] cpu_access {
     return cpu_access(std::move(bracket), bytes);
   }
 
+  /// START on a buffer itself, which stays where it is until END. It takes the reservation for a moment; who has it
+  /// already says so. Errors: not_mappable (it is behind a BAR: mmio_access is for that, or not in a row); revoked;
+  /// busy (an importer works on a copy); wrong_lock; deadlock (this thread has the reservation, and did not say so).
+  template <cpu_buffer B>
+  [[nodiscard]] static result<cpu_access> begin(const B& buffer) noexcept {
+    return begin_started(buffer, buffer.sync_handle());
+  }
+  template <cpu_buffer B>
+  [[nodiscard]] static result<cpu_access> begin(const resv_lock& held, const B& buffer) noexcept {
+    return begin_started(buffer, buffer.sync_handle(held));
+  }
+
   cpu_access(cpu_access&& other) noexcept
       : bracket_(std::move(other.bracket_)), bytes_(std::exchange(other.bytes_, {})) {}
   cpu_access& operator=(cpu_access&& other) noexcept {
@@ -170,6 +192,13 @@ class [[nodiscard]] cpu_access {
   }
 
  private:
+  template <class B, cpu_sync_handle H>
+  [[nodiscard]] static result<cpu_access> begin_started(const B& buffer, const H& handle) noexcept {
+    PADDOCK_TRY(auto bracket, detail::open_bracket<Access>::start(handle));
+    PADDOCK_TRY(const auto bytes, buffer.started_bytes());  // Else the bracket is closed again.
+    return cpu_access(std::move(bracket), bytes);
+  }
+
   cpu_access(detail::open_bracket<Access> bracket, std::span<byte_type> bytes) noexcept
       : bracket_(std::move(bracket)), bytes_(bytes) {}
 

@@ -22,6 +22,7 @@
 #include <paddock/base/time.hpp>
 #include <paddock/buffer/core.hpp>
 #include <paddock/buffer/exporter.hpp>
+#include <paddock/buffer/thread_work.hpp>
 #include <paddock/policy/selection.hpp>
 #include <paddock/resv/reservation.hpp>
 
@@ -149,6 +150,17 @@ class basic_dma_buf final : private detail::buffer_core {
       requires(Policies::residency::may_move) {
     return move_to(held, place, until, nullptr, fallback::none);
   }
+  /// The same for a thread that may not block: another one takes the reservation and does it. The fence completes when
+  /// that one is through, and fails as move() does. Errors: invalid_argument (a deadline that never comes: a fence is a
+  /// promise); limit_reached (no thread is to be had); out_of_memory.
+  [[nodiscard]] result<fence_ptr> async_move(std::size_t place, deadline until) noexcept
+      requires(Policies::residency::may_move) {
+    return detail::run_in_thread("dma_buf::async_move", until,
+                                 [self = buffer_ptr<basic_dma_buf>(this), place, until]() noexcept -> result<void> {
+                                   PADDOCK_TRY(const resv_lock held, self->lock(until));
+                                   return self->move(held, place, until);
+                                 });
+  }
   /// The exporter's place where the bytes are. Errors: wrong_lock.
   [[nodiscard]] result<std::size_t> where(const resv_lock& held) const noexcept requires relocating_exporter<Exporter> {
     PADDOCK_TRY_VOID(check(held, "dma_buf::where"));
@@ -171,7 +183,13 @@ class basic_dma_buf final : private detail::buffer_core {
   [[nodiscard]] result<void> revoke(deadline until) noexcept requires(Policies::residency::may_revoke) {
     return detail::buffer_core::revoke(until, buffer_status::revoked);
   }
-  /// The same, for good: its device is closed.
+  /// The same for a thread that may not block, see async_move().
+  [[nodiscard]] result<fence_ptr> async_revoke(deadline until) noexcept requires(Policies::residency::may_revoke) {
+    return detail::run_in_thread(
+        "dma_buf::async_revoke", until,
+        [self = buffer_ptr<basic_dma_buf>(this), until]() noexcept { return self->revoke(until); });
+  }
+  /// As revoke(), for good: its device is closed.
   [[nodiscard]] result<void> close(deadline until) noexcept requires(Policies::residency::may_revoke) {
     return detail::buffer_core::revoke(until, buffer_status::dead);
   }
@@ -185,15 +203,19 @@ class basic_dma_buf final : private detail::buffer_core {
   /// START and END for cpu_access and mmio_access of the buffer itself. It lasts as long as the buffer.
   class cpu_sync {
    public:
-    explicit cpu_sync(basic_dma_buf* of) noexcept : of_(of) {}
+    explicit cpu_sync(basic_dma_buf* of, const resv_lock* held) noexcept : of_(of), held_(held) {}
     [[nodiscard]] buffer_id id() const noexcept { return of_->identity(); }
-    [[nodiscard]] result<void> sync_start(access what) const noexcept { return of_->start_cpu(what); }
+    [[nodiscard]] result<void> sync_start(access what) const noexcept { return of_->start_cpu(what, held_); }
     [[nodiscard]] result<void> sync_end(access what) const noexcept { return of_->template end_cpu<Policies>(what); }
 
    private:
     basic_dma_buf* of_;
+    const resv_lock* held_;  ///< For START; null: it takes the lock.
   };
-  [[nodiscard]] cpu_sync sync_handle() const noexcept { return cpu_sync(const_cast<basic_dma_buf*>(this)); }
+  [[nodiscard]] cpu_sync sync_handle() const noexcept { return cpu_sync(const_cast<basic_dma_buf*>(this), nullptr); }
+  [[nodiscard]] cpu_sync sync_handle(const resv_lock& held) const noexcept {
+    return cpu_sync(const_cast<basic_dma_buf*>(this), &held);
+  }
   /// The bytes, between START and END. Errors: not_mappable: they are not memory in a row.
   [[nodiscard]] result<std::span<std::byte>> started_bytes() const noexcept {
     std::byte* const first = current()->contiguous_address();
@@ -310,14 +332,22 @@ class basic_dma_buf final : private detail::buffer_core {
     }
   }
 
-  [[nodiscard]] result<void> start_cpu(access what) noexcept {
-    {
-      PADDOCK_TRY(const resv_lock held, reservation().lock());
-      PADDOCK_TRY_VOID(check_live("cpu_access"));
-      PADDOCK_TRY_VOID(check_exclusive(nullptr));
-      hold_for_cpu();
+  [[nodiscard]] result<void> start_cpu(access what, const resv_lock* held) noexcept {
+    if (held != nullptr) {
+      PADDOCK_TRY_VOID(check(*held, "cpu_access"));
+      PADDOCK_TRY_VOID(hold_if_possible());
+    } else {
+      PADDOCK_TRY(const resv_lock taken, reservation().lock());
+      PADDOCK_TRY_VOID(hold_if_possible());
     }
     return begin_cpu<Policies>(what);
+  }
+  /// Requires: the reservation is held.
+  [[nodiscard]] result<void> hold_if_possible() noexcept {
+    PADDOCK_TRY_VOID(check_live("cpu_access"));
+    PADDOCK_TRY_VOID(check_exclusive(nullptr));
+    hold_for_cpu();
+    return {};
   }
   /// Requires: hold_for_cpu(); leaves that when it fails.
   template <class By>

@@ -3,12 +3,9 @@
 /// One thread that watches the clock for those who asked, as long as somebody does.
 #pragma once
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <cstddef>
 #include <mutex>
 #include <new>
@@ -18,6 +15,7 @@
 #include <paddock/base/error.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
+#include <paddock/detail/thread.hpp>
 
 namespace PADDOCK_NAMESPACE::detail {
 
@@ -58,7 +56,11 @@ class expiry_watch {
     entry.when_ = when;
     const auto at = entries_.insert(entry);
     if (!watching_) {
-      if (auto started = start(); !started) {
+      const auto run = [](void* self) noexcept -> void* {
+        static_cast<expiry_watch*>(self)->watch();
+        return nullptr;
+      };
+      if (auto started = start_thread(run, this); !started) {
         entries_.erase(at);
         return started;
       }
@@ -85,29 +87,6 @@ class expiry_watch {
 
  private:
   expiry_watch() = default;
-
-  /// Signals are the program's: this thread takes none.
-  [[nodiscard]] result<void> start() noexcept {
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_t detached;
-    ::pthread_attr_init(&detached);
-    ::pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    pthread_t thread{};
-    const auto run = [](void* self) -> void* {
-      static_cast<expiry_watch*>(self)->watch();
-      return nullptr;
-    };
-    const int refused = ::pthread_create(&thread, &detached, run, this);
-    ::pthread_attr_destroy(&detached);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (refused != 0) {
-      return fail(errc::limit_reached, "pthread_create");
-    }
-    return {};
-  }
 
   void watch() noexcept {
     using namespace std::chrono_literals;
