@@ -32,6 +32,15 @@ class resv_guard;
 class resv_lock;
 class shared_reservation;
 
+class storage;
+struct segment;
+struct layout;
+class cpu_device;
+class cpu_mover;
+class memory_exporter;
+class jobs;
+class buffer_statistics;
+
 namespace pci {
 struct address;
 struct function;

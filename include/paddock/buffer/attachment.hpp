@@ -48,7 +48,7 @@ using attachment_defaults =
 ///
 ///     pinned       attach() gives an attachment that maps; the storage stays where it is until detach()
 ///     movable      attach(), then arm(lock, on_invalidate), or pin(lock) for a while
-///     revocable    attach(), then arm(lock, on_revoke)
+///     revocable    attach(), then arm(lock, on_revoke); the storage stays where it is, until it is taken back
 ///
 /// The destructor detaches, so it must not run under the reservation.
 /// Thread-safety: one thread at a time, but for what takes a proof, which is for its holder.
@@ -114,7 +114,7 @@ class basic_attachment final : private detail::attachment_node,
     buffer->core().link(*this);
     life_ = buffer->core().life();
     if constexpr (is_pinned) {
-      if (auto pinned = pin_for_good(held, until); !pinned) {
+      if (auto pinned = pin_where_reached(held, until); !pinned) {
         static_cast<void>(leave());  // The caller has a reference.
         return pinned;
       }
@@ -131,10 +131,14 @@ class basic_attachment final : private detail::attachment_node,
   /// what becomes of its jobs in flight, see `jobs`, or nothing. It is called with the reservation held: it neither
   /// takes it nor waits. Errors: wrong_lock; revoked; already_exists (it is armed); invalid_argument (not attached).
   template <class Hook>
-  [[nodiscard]] result<armed*> arm(const resv_lock& held, Hook hook) noexcept requires(!is_pinned) {
+  [[nodiscard]] result<armed*> arm(const resv_lock& held, Hook hook, deadline until = deadline::never()) noexcept
+      requires(!is_pinned) {
     PADDOCK_TRY_VOID(check(held, "attachment::arm"));
     if (hook_) {
       return fail(errc::already_exists, "attachment::arm");
+    }
+    if constexpr (!Policies::residency::may_move) {
+      PADDOCK_TRY_VOID(pin_where_reached(held, until));
     }
     hook_ = hook_type(hook);
     return static_cast<armed*>(this);
@@ -152,9 +156,7 @@ class basic_attachment final : private detail::attachment_node,
   [[nodiscard]] result<armed*> pin(const resv_lock& held, deadline until = deadline::never()) noexcept
       requires(!is_pinned && Policies::residency::may_move) {
     PADDOCK_TRY_VOID(check(held, "attachment::pin"));
-    PADDOCK_TRY_VOID(settle(held, until));
-    PADDOCK_TRY_VOID(core().pin());
-    ++pins_;
+    PADDOCK_TRY_VOID(pin_where_reached(held, until));
     return static_cast<armed*>(this);
   }
   /// Errors: wrong_lock, invalid_argument (it is not pinned). Kernel: dma_buf_unpin.
@@ -280,7 +282,7 @@ class basic_attachment final : private detail::attachment_node,
 
   // --- mapping -----------------------------------------------------------------------------------------------------
 
-  [[nodiscard]] result<void> pin_for_good(const resv_lock& held, deadline until) noexcept {
+  [[nodiscard]] result<void> pin_where_reached(const resv_lock& held, deadline until) noexcept {
     PADDOCK_TRY_VOID(settle(held, until));
     PADDOCK_TRY_VOID(core().pin());
     ++pins_;
@@ -396,7 +398,8 @@ class basic_attachment final : private detail::attachment_node,
       return {};
     }
     result<void> synced;
-    if (ended.shadow != nullptr) {
+    // order: relaxed: it changes under the lock.
+    if (ended.shadow != nullptr && ended.status.load(std::memory_order_relaxed) == mapping_status::live) {
       synced = sync_cpu(ended, ended.dir);
     }
     auto unmapped = device_->unmap(ended.mapped);
@@ -483,6 +486,9 @@ class basic_attachment final : private detail::attachment_node,
     }
   }
   void end_mappings(const resv_lock&, bool all) noexcept override {
+    if (all) {
+      unpin_all();
+    }
     if (!all && !requires { Device::unmaps_on_revoke; }) {
       return;
     }
@@ -525,6 +531,11 @@ class basic_attachment final : private detail::attachment_node,
     }
     return {};
   }
+  void unpin_all() noexcept {
+    for (; pins_ != 0; --pins_) {
+      core().unpin();
+    }
+  }
   /// Returns the reference, which may be the last one. Requires: the reservation is held, and nothing is mapped.
   buffer_ptr<Buffer> leave() noexcept {
     if (!is_attached()) {
@@ -535,9 +546,7 @@ class basic_attachment final : private detail::attachment_node,
       record* const orphan = std::exchange(records_, records_->next);
       orphan->owner = nullptr;
     }
-    for (; pins_ != 0; --pins_) {
-      core().unpin();
-    }
+    unpin_all();
     core().unlink(*this);
     hook_ = {};
     device_ = nullptr;

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSL-1.0
+// A revocation tells everybody, waits for those who use the storage, and ends whatever they do.
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/mmio_access.hpp>
+
+#include "buffers.hpp"
+#include "catch.hpp"
+#include "fences.hpp"
+
+namespace paddock {
+namespace {
+
+using namespace test;  // NOLINT(google-build-using-namespace): the tests are about these.
+using count = buffer_statistics::what;
+
+using bar_buffer = dma_buf<revoking_test_exporter>;
+
+/// As vfio::device: its mappings may go at any time.
+struct yielding_device : test_device {
+  static constexpr bool unmaps_on_revoke = true;
+};
+
+template <class Residency, class Device = test_device>
+struct importer {
+  using at_type = attachment<bar_buffer, Device, Residency>;
+  explicit importer(const buffer_ptr<bar_buffer>& buffer) {
+    REQUIRE(at.attach(buffer, dev));
+    const auto held = buffer->lock();
+    armed = *at.arm(*held, [this](at_type&, const resv_lock& proof) noexcept {
+      ++told;
+      if (on_revoke) {
+        on_revoke(proof);
+      }
+    });
+    m = *armed->map(*held, direction::bidirectional);
+  }
+  Device dev;
+  at_type at;
+  typename at_type::armed_type* armed{nullptr};
+  mapping<Device> m;
+  int told{0};
+  std::function<void(const resv_lock&)> on_revoke;
+};
+
+TEMPLATE_TEST_CASE("revoke: everybody is told, and what they had is dead for good", "", revocable, movable) {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<TestType> driver(buffer);
+  driver.on_revoke = [&](const resv_lock& held) {
+    CHECK(driver.m.status() == mapping_status::live);
+    static_cast<void>(driver.armed->unmap(held, std::move(driver.m)));
+  };
+  CHECK(buffer->status() == buffer_status::live);
+  REQUIRE(buffer->revoke(deadline::now()));
+  CHECK(driver.told == 1);
+  CHECK(driver.dev.unmaps == 1);
+  CHECK(buffer->status() == buffer_status::revoked);
+  CHECK(buffer->statistics().of(count::revocations) == 1);
+  CHECK(buffer->statistics().of(count::forced_unmaps) == 0);
+  {
+    const auto held = buffer->lock();
+    CHECK(code_of(driver.armed->map(*held, direction::to_device)) == errc::revoked);
+    CHECK(code_of(mmio_access<access::read>::begin(*held, *buffer)) == errc::revoked);
+  }
+  typename importer<TestType>::at_type late;
+  CHECK(code_of(late.attach(buffer, driver.dev)) == errc::revoked);
+
+  REQUIRE(buffer->restore());
+  CHECK(buffer->status() == buffer_status::live);
+  {
+    const auto held = buffer->lock();
+    CHECK(code_of(driver.armed->map(*held, direction::to_device)) == errc::revoked);
+    CHECK(code_of(driver.at.arm(*held, [](auto&, const resv_lock&) noexcept {})) == errc::revoked);
+  }
+  CHECK(driver.at.detach());
+  REQUIRE(driver.at.attach(buffer, driver.dev));
+  const auto held = buffer->lock();
+  const auto armed = driver.at.arm(*held, [](auto&, const resv_lock&) noexcept {});
+  REQUIRE(armed);
+  CHECK((*armed)->map(*held, direction::to_device));
+}
+
+TEST_CASE("revoke: waits for jobs, and then for unmaps, as long as the deadline lets it") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<revocable> driver(buffer);
+  const fence_ptr job = make_fence();
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->reservation().reserve(*held, 1));
+    REQUIRE(buffer->reservation().add(*held, job, usage::bookkeep));
+  }
+  std::atomic<bool> signaled{false};
+  std::atomic<bool> unmapped{false};
+  std::thread device([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    signaled = true;
+    job->signal();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    unmapped = true;
+    driver.m = {};
+  });
+  REQUIRE(buffer->revoke(long_enough()));
+  CHECK(signaled);
+  CHECK(unmapped);
+  device.join();
+  CHECK(job->sys_errno() == 0);
+  CHECK(driver.dev.unmaps == 1);
+  CHECK(buffer->statistics().of(count::forced_unmaps) == 0);
+}
+
+TEST_CASE("revoke: after the deadline mappings are taken away, and then jobs fail with ECANCELED") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<revocable> driver(buffer);
+  const fence_ptr job = make_fence();
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->reservation().reserve(*held, 1));
+    REQUIRE(buffer->commit(*held, job, access::write));
+  }
+  int unmapped_when_it_failed = 0;
+  calling_callback seen([&]() noexcept { unmapped_when_it_failed = driver.dev.unmaps; });
+  REQUIRE(job->add_callback(seen) == add_outcome::added);
+  REQUIRE(buffer->revoke(shortly()));
+  CHECK(job->sys_errno() == ECANCELED);
+  CHECK(unmapped_when_it_failed == 1);
+  CHECK(driver.m.status() == mapping_status::revoked);
+  CHECK(buffer->statistics().of(count::forced_unmaps) == 1);
+  // The handle is still there, and harmless; also after its attachment.
+  CHECK(driver.at.detach());
+  CHECK(driver.m.valid());
+  CHECK(driver.m.status() == mapping_status::revoked);
+  driver.m = {};
+  CHECK(driver.dev.unmaps == 1);
+}
+
+TEST_CASE("revoke: a device whose mappings may go at any time is not waited for") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<revocable, yielding_device> driver(buffer);
+  REQUIRE(buffer->revoke(deadline::in(std::chrono::hours(1))));
+  CHECK(driver.dev.unmaps == 1);
+  CHECK(driver.m.status() == mapping_status::revoked);
+  CHECK(buffer->statistics().of(count::forced_unmaps) == 0);
+  // It may also be armed without a hook.
+  REQUIRE(driver.at.detach());
+  REQUIRE(buffer->restore());
+  REQUIRE(driver.at.attach(buffer, driver.dev));
+  const auto held = buffer->lock();
+  CHECK(driver.at.arm(*held));
+}
+
+TEST_CASE("revoke: an importer that cannot be told stops it before anybody is told") {
+  const auto buffer = make_buffer<archetype_exporter, revocable>(archetype_exporter());
+  using buffer_type = dma_buf<archetype_exporter, revocable>;
+  test_device dev;
+  attachment<buffer_type, test_device, revocable> polite;
+  attachment<buffer_type, test_device> deaf;
+  int told = 0;
+  REQUIRE(polite.attach(buffer, dev));
+  REQUIRE(deaf.attach(buffer, dev));
+  {
+    const auto held = buffer->lock();
+    REQUIRE(polite.arm(*held, [&told](auto&, const resv_lock&) noexcept { ++told; }));
+  }
+  CHECK(code_of(buffer->revoke(deadline::now())) == errc::busy);
+  CHECK(told == 0);
+  CHECK(buffer->status() == buffer_status::live);
+  REQUIRE(deaf.detach());
+  CHECK(buffer->revoke(deadline::now()));
+}
+
+TEST_CASE("revoke: an access by CPU holds it off, as long as the deadline lets it") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  auto opened = mmio_access<access::write>::begin(*buffer);
+  REQUIRE(opened);
+  std::atomic<bool> ended{false};
+  std::thread cpu([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ended = true;
+    static_cast<void>(opened->finish());
+  });
+  REQUIRE(buffer->revoke(long_enough()));
+  CHECK(ended);
+  cpu.join();
+
+  REQUIRE(buffer->restore());
+  auto stays = mmio_access<access::write>::begin(*buffer);
+  REQUIRE(stays);
+  REQUIRE(buffer->revoke(shortly()));
+  stays->window().write8(0, 1);  // Of what is not the buffer's any more, but no fault.
+  CHECK(stays->finish());
+}
+
+TEST_CASE("revoke: twice at once is once, and both return when it is over") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<revocable> driver(buffer);
+  std::atomic<bool> over{false};
+  std::atomic<int> early{0};
+  const auto revoke = [&] {
+    static_cast<void>(buffer->revoke(long_enough()));
+    early += over ? 0 : 1;
+  };
+  std::thread first(revoke);
+  std::thread second(revoke);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  over = true;
+  driver.m = {};
+  first.join();
+  second.join();
+  CHECK(early == 0);
+  CHECK(driver.told == 1);
+  CHECK(buffer->statistics().of(count::revocations) == 1);
+}
+
+TEST_CASE("revoke: a buffer that was closed does not come back") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  CHECK(buffer->restore());  // It is live.
+  REQUIRE(buffer->close(deadline::now()));
+  CHECK(buffer->status() == buffer_status::dead);
+  CHECK(code_of(buffer->restore()) == errc::no_device);
+  CHECK(buffer->revoke(deadline::now()));
+  CHECK(buffer->status() == buffer_status::dead);
+
+  const auto other = make_buffer(revoking_test_exporter());
+  REQUIRE(other->revoke(deadline::now()));
+  REQUIRE(other->close(deadline::now()));  // Also one that was revoked before.
+  CHECK(code_of(other->restore()) == errc::no_device);
+}
+
+TEST_CASE("revoke: who has the lock is told so") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  const auto held = buffer->lock();
+  CHECK(code_of(buffer->revoke(deadline::now())) == errc::deadlock);
+  CHECK(buffer->status() == buffer_status::live);
+}
+
+TEST_CASE("revoke: inside on_revoke nothing is mapped, armed, or detached") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<revocable> driver(buffer);
+  errc mapped{};
+  errc detached{};
+  errc revoked{};
+  driver.on_revoke = [&](const resv_lock& held) {
+    mapped = code_of(driver.armed->map(held, direction::to_device));
+    detached = code_of(driver.at.detach(held));
+    revoked = code_of(buffer->revoke(deadline::now()));
+  };
+  REQUIRE(buffer->revoke(deadline::now()));
+  CHECK(mapped == errc::revoked);
+  CHECK(detached == errc::reentrant);
+  CHECK(revoked == errc::deadlock);
+}
+
+TEST_CASE("revoke: another thread does it for one that may not block") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<revocable> driver(buffer);
+  CHECK(code_of(buffer->async_revoke(deadline::never())) == errc::invalid_argument);
+  const auto gone = buffer->async_revoke(long_enough());
+  REQUIRE(gone);
+  REQUIRE(eventually([&] { return buffer->status() == buffer_status::revoking; }));
+  CHECK(!(*gone)->is_signaled());
+  driver.m = {};
+  CHECK(*wait(**gone, long_enough()) == wait_status::signaled);
+  CHECK(buffer->status() == buffer_status::revoked);
+}
+
+}  // namespace
+}  // namespace paddock
