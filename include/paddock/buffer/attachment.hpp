@@ -131,8 +131,8 @@ class basic_attachment final : private detail::attachment_node,
   /// what becomes of its jobs in flight, see `jobs`, or nothing. It is called with the reservation held: it neither
   /// takes it nor waits. Errors: wrong_lock; revoked; already_exists (it is armed); invalid_argument (not attached).
   template <class Hook>
-  [[nodiscard]] result<armed*> arm(const resv_lock& held, Hook hook, deadline until = deadline::never()) noexcept
-      requires(!is_pinned) {
+  [[nodiscard]] result<armed*> arm(const resv_lock& held, Hook hook, deadline until = deadline::never()) noexcept {
+    static_assert(!is_pinned, "paddock: a pinned attachment maps at once; arm() is for movable and revocable ones");
     PADDOCK_TRY_VOID(check(held, "attachment::arm"));
     if (hook_) {
       return fail(errc::already_exists, "attachment::arm");
@@ -144,7 +144,7 @@ class basic_attachment final : private detail::attachment_node,
     return static_cast<armed*>(this);
   }
   /// As above for a device whose mappings may go at any time without that anybody has to be told: vfio::device.
-  [[nodiscard]] result<armed*> arm(const resv_lock& held) noexcept requires(!is_pinned) {
+  [[nodiscard]] result<armed*> arm(const resv_lock& held) noexcept {
     static_assert(
         requires { Device::unmaps_on_revoke; } && !Policies::residency::may_move,
         "paddock: arm(lock, hook): without a hook the importer would not be told");
@@ -153,15 +153,16 @@ class basic_attachment final : private detail::attachment_node,
   /// From here on it maps, and the storage stays where it is until unpin(): for a scanout, say. Not for as long as a
   /// user likes: others cannot have the place. Errors: wrong_lock, revoked, unreachable, those of the exporter. Kernel:
   /// dma_buf_pin.
-  [[nodiscard]] result<armed*> pin(const resv_lock& held, deadline until = deadline::never()) noexcept
-      requires(!is_pinned && Policies::residency::may_move) {
+  [[nodiscard]] result<armed*> pin(const resv_lock& held, deadline until = deadline::never()) noexcept {
+    static_assert(Policies::residency::may_move,
+                  "paddock: only a movable attachment is pinned for a while; the others are as long as they map");
     PADDOCK_TRY_VOID(check(held, "attachment::pin"));
     PADDOCK_TRY_VOID(pin_where_reached(held, until));
     return static_cast<armed*>(this);
   }
   /// Errors: wrong_lock, invalid_argument (it is not pinned). Kernel: dma_buf_unpin.
-  [[nodiscard]] result<void> unpin(const resv_lock& held) noexcept
-      requires(!is_pinned && Policies::residency::may_move) {
+  [[nodiscard]] result<void> unpin(const resv_lock& held) noexcept {
+    static_assert(Policies::residency::may_move, "paddock: only a movable attachment is pinned for a while");
     PADDOCK_TRY_VOID(buffer_->check(held, "attachment::unpin"));
     if (pins_ == 0) {
       return fail(errc::invalid_argument, "attachment::unpin: it is not pinned");

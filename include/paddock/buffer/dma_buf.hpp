@@ -146,15 +146,15 @@ class basic_dma_buf final : private detail::buffer_core {
   /// Where the bytes are there already nothing happens. When it fails nothing has changed, but importers were told.
   /// Errors: wrong_lock; revoked; busy (pinned, or an importer works on a copy); timed_out (a job, or an access by CPU,
   /// did not end); reentrant; invalid_argument (no such place); not_mappable (registers); those of exporter and mover.
-  [[nodiscard]] result<void> move(const resv_lock& held, std::size_t place, deadline until) noexcept
-      requires(Policies::residency::may_move) {
+  [[nodiscard]] result<void> move(const resv_lock& held, std::size_t place, deadline until) noexcept {
+    static_assert(Policies::residency::may_move, "paddock: only a movable buffer moves: dma_buf<Exporter, movable>");
     return move_to(held, place, until, nullptr, fallback::none);
   }
   /// The same for a thread that may not block: another one takes the reservation and does it. The fence completes when
   /// that one is through, and fails as move() does. Errors: invalid_argument (a deadline that never comes: a fence is a
   /// promise); limit_reached (no thread is to be had); out_of_memory.
-  [[nodiscard]] result<fence_ptr> async_move(std::size_t place, deadline until) noexcept
-      requires(Policies::residency::may_move) {
+  [[nodiscard]] result<fence_ptr> async_move(std::size_t place, deadline until) noexcept {
+    static_assert(Policies::residency::may_move, "paddock: only a movable buffer moves: dma_buf<Exporter, movable>");
     return detail::run_in_thread("dma_buf::async_move", until,
                                  [self = buffer_ptr<basic_dma_buf>(this), place, until]() noexcept -> result<void> {
                                    PADDOCK_TRY(const resv_lock held, self->lock(until));
@@ -180,21 +180,29 @@ class basic_dma_buf final : private detail::buffer_core {
   /// dead; restore() lets the buffer be attached anew.
   /// Requires: the thread does not hold the reservation. Errors: busy (an importer is attached that cannot be told, and
   /// then nothing has changed), deadlock, reentrant.
-  [[nodiscard]] result<void> revoke(deadline until) noexcept requires(Policies::residency::may_revoke) {
+  [[nodiscard]] result<void> revoke(deadline until) noexcept {
+    static_assert(Policies::residency::may_revoke,
+                  "paddock: only a revocable or movable buffer is taken back: dma_buf<Exporter, revocable>");
     return detail::buffer_core::revoke(until, buffer_status::revoked);
   }
   /// The same for a thread that may not block, see async_move().
-  [[nodiscard]] result<fence_ptr> async_revoke(deadline until) noexcept requires(Policies::residency::may_revoke) {
+  [[nodiscard]] result<fence_ptr> async_revoke(deadline until) noexcept {
+    static_assert(Policies::residency::may_revoke,
+                  "paddock: only a revocable or movable buffer is taken back: dma_buf<Exporter, revocable>");
     return detail::run_in_thread(
         "dma_buf::async_revoke", until,
         [self = buffer_ptr<basic_dma_buf>(this), until]() noexcept { return self->revoke(until); });
   }
   /// As revoke(), for good: its device is closed.
-  [[nodiscard]] result<void> close(deadline until) noexcept requires(Policies::residency::may_revoke) {
+  [[nodiscard]] result<void> close(deadline until) noexcept {
+    static_assert(Policies::residency::may_revoke,
+                  "paddock: only a revocable or movable buffer is taken back: dma_buf<Exporter, revocable>");
     return detail::buffer_core::revoke(until, buffer_status::dead);
   }
   /// Errors: no_device (it was closed), busy (it is being revoked).
-  [[nodiscard]] result<void> restore() noexcept requires(Policies::residency::may_revoke) {
+  [[nodiscard]] result<void> restore() noexcept {
+    static_assert(Policies::residency::may_revoke,
+                  "paddock: only a revocable or movable buffer is taken back: dma_buf<Exporter, revocable>");
     return detail::buffer_core::restore();
   }
 

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSL-1.0
+// An importer without a hook would not be told.
+// EXPECT: without a hook the importer would not be told
+#include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/memory_exporter.hpp>
+
+#include "../../support/buffers.hpp"
+
+using namespace paddock;
+using namespace paddock::test;
+using memory = dma_buf<memory_exporter>;
+using placed = dma_buf<placing_test_exporter>;
+using behind_bar = dma_buf<revoking_test_exporter>;
+
+#ifdef PADDOCK_ALLOWED
+void f(attachment<memory, test_device, movable>& a, const resv_lock& held) {
+  static_cast<void>(a.arm(held, [](auto&, const resv_lock&) noexcept {}));
+}
+#else
+void f(attachment<memory, test_device, movable>& a, const resv_lock& held) { static_cast<void>(a.arm(held)); }
+#endif

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSL-1.0
+// A buffer whose policy is to stay does not move.
+// EXPECT: only a movable buffer moves
+#include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/memory_exporter.hpp>
+
+#include "../../support/buffers.hpp"
+
+using namespace paddock;
+using namespace paddock::test;
+using memory = dma_buf<memory_exporter>;
+using placed = dma_buf<placing_test_exporter>;
+using behind_bar = dma_buf<revoking_test_exporter>;
+
+#ifdef PADDOCK_ALLOWED
+void f(placed& b, const resv_lock& held) { static_cast<void>(b.move(held, 1, deadline::now())); }
+#else
+void f(memory& b, const resv_lock& held) { static_cast<void>(b.move(held, 1, deadline::now())); }
+#endif
