@@ -15,11 +15,13 @@
 #include "buffers.hpp"
 #include "catch.hpp"
 #include "fences.hpp"
+#include "policies.hpp"
 
 namespace paddock {
 namespace {
 
 using namespace test;  // NOLINT(google-build-using-namespace): the tests are about these.
+PADDOCK_TEST_POLICIES
 
 using fixed_buffer = dma_buf<archetype_exporter>;
 using pinning_buffer = dma_buf<pinning_test_exporter>;
@@ -27,24 +29,23 @@ using pinning_buffer = dma_buf<pinning_test_exporter>;
 // All orders of policies are one type, and what is not named is the default.
 static_assert(std::is_same_v<attachment<fixed_buffer, test_device, movable, no_auto_fence, spin_wait>,
                              attachment<fixed_buffer, test_device, spin_wait, movable, no_auto_fence>>);
-static_assert(
-    std::is_same_v<attachment<fixed_buffer, test_device>, attachment<fixed_buffer, test_device, prefer_p2p, pinned>>);
+static_assert(std::is_same_v<attachment<fixed_buffer, test_device>,
+                             attachment<fixed_buffer, test_device, paddock::prefer_p2p, paddock::pinned>>);
 static_assert(std::is_same_v<dma_buf<archetype_exporter, revocable, futex_wait>,
                              dma_buf<archetype_exporter, futex_wait, revocable>>);
 // A buffer's policies are the defaults of its attachments, but for the residency, which needs a hook.
 static_assert(std::is_same_v<attachment<dma_buf<archetype_exporter, no_auto_fence, spin_wait, revocable>,
                                         test_device>::policies::fencing,
                              no_auto_fence>);
-static_assert(
-    std::is_same_v<attachment<dma_buf<archetype_exporter, revocable>, test_device>::policies::residency, pinned>);
+static_assert(std::is_same_v<attachment<dma_buf<archetype_exporter, revocable>, test_device>::policies::residency,
+                             paddock::pinned>);
 // A device that sees the CPU's caches is coherent without being asked.
 static_assert(std::is_same_v<attachment<fixed_buffer, test_device>::policies::cache, coherent>);
-static_assert(std::is_same_v<attachment<fixed_buffer, archetype_device>::policies::cache, sync_on_access>);
+static_assert(std::is_same_v<attachment<fixed_buffer, archetype_device>::policies::cache, paddock::sync_on_access>);
 static_assert(attachment_like<attachment<fixed_buffer, test_device>&> && !attachment_like<test_device>);
 
 struct told {
   int times{0};
-  jobs answer;
 };
 
 TEST_CASE("attachment: the least exporter and the least device share a buffer") {
@@ -357,6 +358,23 @@ TEST_CASE("attachment: auto_fence waits at map for what the direction makes it w
   CHECK(waiting.map(direction::from_device, deadline::now()));
   CHECK(buffer->statistics().of(buffer_statistics::what::waits) == 1);
 }
+
+#if defined(PADDOCK_TEST_FOREIGN_POLICIES)
+TEST_CASE("attachment: a user's way to wait is what is waited by") {
+  const auto buffer = make_buffer(archetype_exporter());
+  test_device importer;
+  attachment<fixed_buffer, test_device, spin_wait> at;
+  REQUIRE(at.attach(buffer, importer));
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->reservation().reserve(*held, 1));
+    REQUIRE(buffer->commit(*held, make_fence(), access::write));
+  }
+  foreign::waits = 0;
+  CHECK(code_of(at.map(direction::to_device, deadline::now())) == errc::timed_out);
+  CHECK(foreign::waits == 1);
+}
+#endif
 
 TEST_CASE("attachment: p2p_only refuses what is not reached, and says so in the counts") {
   const auto buffer = make_buffer(revoking_test_exporter());

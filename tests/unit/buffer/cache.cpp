@@ -10,11 +10,13 @@
 #include "buffers.hpp"
 #include "catch.hpp"
 #include "fences.hpp"
+#include "policies.hpp"
 
 namespace paddock {
 namespace {
 
 using namespace test;  // NOLINT(google-build-using-namespace): the tests are about these.
+PADDOCK_TEST_POLICIES
 using count = buffer_statistics::what;
 
 /// Memory with caches that somebody has to look after.
