@@ -16,6 +16,7 @@
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/cpu_access.hpp>
 #include <paddock/buffer/cpu_device.hpp>
+#include <paddock/buffer/describe.hpp>
 #include <paddock/buffer/device.hpp>
 #include <paddock/buffer/dma_buf.hpp>
 #include <paddock/buffer/exporter.hpp>

@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include <paddock/buffer/attachment.hpp>
 #include <paddock/fence/await.hpp>
 #include <paddock/fence/context.hpp>
 #include <paddock/fence/merge.hpp>
@@ -22,6 +23,7 @@
 #include <paddock/resv/lock_set.hpp>
 #include <paddock/resv/reservation.hpp>
 
+#include "buffers.hpp"
 #include "fences.hpp"
 #include "violations.hpp"
 
@@ -351,4 +353,35 @@ TEST_CASE("a fence that is dropped while somebody is interested") {
   made = queue.create();
   made->reset();
   CHECK(found.take().empty());
+}
+
+TEST_CASE("an attachment that goes while it is pinned or mapped") {
+  const violations found;
+  using buffer_type = dma_buf<memory_exporter>;
+  const auto buffer = *buffer_type::create(memory_exporter(1));
+  archetype_device dev;
+  attachment<buffer_type, archetype_device, movable> at;
+  {
+    REQUIRE(at.attach(buffer, dev));
+    const auto held = buffer->lock();
+    const auto pinned = at.pin(*held);
+    const unsigned pinned_at = __LINE__ - 1;
+    REQUIRE(pinned);
+    CHECK(at.detach(*held));
+    found.check_one(rule::unbalanced_use, __LINE__ - 1, pinned_at);
+  }
+  unsigned mapped_at = 0;
+  {
+    const auto before = set_lost_error_handler([](const error&) noexcept {});
+    mapping<archetype_device> m;
+    attachment<buffer_type, archetype_device> gone;
+    REQUIRE(gone.attach(buffer, dev));
+    m = *gone.map(direction::to_device);
+    mapped_at = __LINE__ - 1;
+    set_lost_error_handler(before);
+  }
+  const auto all = found.take();
+  REQUIRE(all.size() == 1);
+  CHECK(all[0].broken == rule::unbalanced_use);
+  CHECK(all[0].second.line == mapped_at);
 }

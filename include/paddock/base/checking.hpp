@@ -135,6 +135,13 @@ inline void note_fence_abandoned([[maybe_unused]] const void* fence, [[maybe_unu
   checker::fence_abandoned(fence, name, context, seqno, dropped_by);
 #endif
 }
+/// A pin or mapping, which was begun there, is left when its attachment goes here.
+inline void note_unbalanced_use([[maybe_unused]] const char* text, [[maybe_unused]] place ended,
+                                [[maybe_unused]] place begun) noexcept {
+#if defined(PADDOCK_CHECKED)
+  checker::unbalanced_use(text, ended, begun);
+#endif
+}
 /// About to wait for it; note_locked() or note_refused() follows.
 inline void note_locking([[maybe_unused]] const void* reservation, [[maybe_unused]] const void* context,
                          [[maybe_unused]] place at) noexcept {

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
@@ -28,9 +29,9 @@ class armed_attachment {
   /// Requires: it fits the direction that was given to attach(). Errors: wrong_lock; revoked; reentrant (inside
   /// on_invalidate of the buffer); unreachable; busy (another importer works on a copy); timed_out; those of the
   /// device. Kernel: dma_buf_map_attachment.
-  [[nodiscard]] result<mapping<Device>> map(const resv_lock& held, direction dir,
-                                            deadline until = deadline::never()) noexcept {
-    return self().map_locked(held, dir, until);
+  [[nodiscard]] result<mapping<Device>> map(const resv_lock& held, direction dir, deadline until = deadline::never(),
+                                            place at = place::here()) noexcept {
+    return self().map_locked(held, dir, until, at);
   }
   /// Errors: wrong_lock, and then the mapping is as it was; those of the device, and then it is gone all the same.
   /// Kernel: dma_buf_unmap_attachment.

@@ -153,20 +153,24 @@ class basic_attachment final : private detail::attachment_node,
   /// From here on it maps, and the storage stays where it is until unpin(): for a scanout, say. Not for as long as a
   /// user likes: others cannot have the place. Errors: wrong_lock, revoked, unreachable, those of the exporter. Kernel:
   /// dma_buf_pin.
-  [[nodiscard]] result<armed*> pin(const resv_lock& held, deadline until = deadline::never()) noexcept {
+  [[nodiscard]] result<armed*> pin(const resv_lock& held, deadline until = deadline::never(),
+                                   [[maybe_unused]] place at = place::here()) noexcept {
     static_assert(Policies::residency::may_move,
                   "paddock: only a movable attachment is pinned for a while; the others are as long as they map");
     PADDOCK_TRY_VOID(check(held, "attachment::pin"));
     PADDOCK_TRY_VOID(pin_where_reached(held, until));
+    ++user_pins_;
+    pinned_at_ = at;
     return static_cast<armed*>(this);
   }
   /// Errors: wrong_lock, invalid_argument (it is not pinned). Kernel: dma_buf_unpin.
   [[nodiscard]] result<void> unpin(const resv_lock& held) noexcept {
     static_assert(Policies::residency::may_move, "paddock: only a movable attachment is pinned for a while");
     PADDOCK_TRY_VOID(buffer_->check(held, "attachment::unpin"));
-    if (pins_ == 0) {
+    if (user_pins_ == 0) {
       return fail(errc::invalid_argument, "attachment::unpin: it is not pinned");
     }
+    --user_pins_;
     --pins_;
     core().unpin();
     return {};
@@ -174,12 +178,12 @@ class basic_attachment final : private detail::attachment_node,
 
   /// As armed_attachment::map(), without a lock: the storage of a pinned attachment stays.
   /// Errors: those that are not about the lock; busy, timed_out, those of the device.
-  [[nodiscard]] result<mapping_type> map(direction dir,
-                                         deadline until = deadline::never()) noexcept requires is_pinned {
+  [[nodiscard]] result<mapping_type> map(direction dir, deadline until = deadline::never(),
+                                         place at = place::here()) noexcept requires is_pinned {
     if (!is_attached()) {
       return fail(errc::invalid_argument, "attachment::map: not attached");
     }
-    return map_here(dir, until);
+    return map_here(dir, until, at);
   }
   [[nodiscard]] result<void> unmap(mapping_type&& gone) noexcept requires is_pinned {
     return unmap_here(std::move(gone));
@@ -218,20 +222,20 @@ class basic_attachment final : private detail::attachment_node,
   /// Lets go of the buffer. Requires: the caller has another reference of it, or detaches without its lock.
   /// Errors: wrong_lock; reentrant (the buffer tells its importers); busy while a mapping is held that is not revoked,
   /// and then nothing has changed. Kernel: dma_buf_detach.
-  [[nodiscard]] result<void> detach(const resv_lock& held) noexcept {
+  [[nodiscard]] result<void> detach(const resv_lock& held, place at = place::here()) noexcept {
     PADDOCK_TRY_VOID(check_detachable(held));
-    static_cast<void>(leave());
+    static_cast<void>(leave(at));
     return {};
   }
   /// The same, taking the lock. Requires: the thread has not taken it.
-  [[nodiscard]] result<void> detach() noexcept {
+  [[nodiscard]] result<void> detach(place at = place::here()) noexcept {
     if (!is_attached()) {
       return {};
     }
     buffer_ptr<Buffer> kept;  // The reservation outlives its lock.
     PADDOCK_TRY(const resv_lock held, buffer_->reservation().lock());
     PADDOCK_TRY_VOID(check_detachable(held));
-    kept = leave();
+    kept = leave(at);
     return {};
   }
 
@@ -290,7 +294,8 @@ class basic_attachment final : private detail::attachment_node,
     return {};
   }
 
-  [[nodiscard]] result<mapping_type> map_locked(const resv_lock& held, direction dir, deadline until) noexcept {
+  [[nodiscard]] result<mapping_type> map_locked(const resv_lock& held, direction dir, deadline until,
+                                                place at) noexcept {
     PADDOCK_TRY_VOID(check(held, "attachment::map"));
     PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
     if (core().is_telling()) {
@@ -300,10 +305,10 @@ class basic_attachment final : private detail::attachment_node,
       PADDOCK_TRY_VOID(settle(held, until));
     }
     PADDOCK_TRY_VOID(core().check_exclusive(this));
-    return map_here(dir, until);
+    return map_here(dir, until, at);
   }
 
-  [[nodiscard]] result<mapping_type> map_here(direction dir, deadline until) noexcept {
+  [[nodiscard]] result<mapping_type> map_here(direction dir, deadline until, place at) noexcept {
     if (use_ != direction::bidirectional && dir != use_) {
       return fail(errc::invalid_argument, "attachment::map: attached for another direction");
     }
@@ -319,6 +324,7 @@ class basic_attachment final : private detail::attachment_node,
     }
     made->dir = dir;
     made->owner = this;
+    made->made_at = at;
     // order: relaxed: nobody else has the record.
     made->status.store(mapping_status::live, std::memory_order_relaxed);
     if constexpr (!is_pinned) {
@@ -533,14 +539,18 @@ class basic_attachment final : private detail::attachment_node,
     return {};
   }
   void unpin_all() noexcept {
+    user_pins_ = 0;
     for (; pins_ != 0; --pins_) {
       core().unpin();
     }
   }
   /// Returns the reference, which may be the last one. Requires: the reservation is held, and nothing is mapped.
-  buffer_ptr<Buffer> leave() noexcept {
+  buffer_ptr<Buffer> leave([[maybe_unused]] place at = place::here()) noexcept {
     if (!is_attached()) {
       return {};
+    }
+    if (user_pins_ != 0) {
+      detail::note_unbalanced_use("an attachment goes while it is pinned", at, pinned_at_);
     }
     while (records_ != nullptr) {
       // Revoked, with a handle that is still there.
@@ -563,10 +573,19 @@ class basic_attachment final : private detail::attachment_node,
     const resv_lock& proof = held ? *held : none;
     static_cast<void>(buffer_->reservation().run_left_work(proof));
     if (has_mappings()) {
+      detail::note_unbalanced_use("an attachment goes while it is mapped", place::here(), place_of_mapping());
       report_lost_error({errc::busy, 0, "an attachment goes while it is mapped"});
       end_mappings(proof, true);
     }
     kept = leave();
+  }
+
+  [[nodiscard]] place place_of_mapping() const noexcept {
+    const record* at = records_;
+    while (!at->is_mapped) {
+      at = at->next;
+    }
+    return at->made_at;
   }
 
   buffer_ptr<Buffer> buffer_;
@@ -575,9 +594,11 @@ class basic_attachment final : private detail::attachment_node,
   record* spare_{nullptr};
   std::uint32_t life_{0};
   std::uint16_t pins_{0};
+  std::uint16_t user_pins_{0};  ///< Of these, by pin().
   direction use_{direction::bidirectional};
   bool bounces_{false};
   [[no_unique_address]] hook_type hook_;
+  [[no_unique_address]] place pinned_at_;
 };
 
 /// The attachment of a device to a buffer by these policies, in any order, at most one an axis: all orders are one

@@ -18,6 +18,7 @@
 
 #include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
+#include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/buffer/jobs.hpp>
@@ -128,7 +129,7 @@ class buffer_core {
       exporter_unpin();
     }
   }
-  [[nodiscard]] bool is_pinned() const noexcept { return pins_ != 0; }
+  [[nodiscard]] std::size_t pin_count() const noexcept { return pins_; }
 
   /// While an importer works on a copy of the bytes, nobody else may change them.
   [[nodiscard]] const attachment_node* exclusive() const noexcept { return exclusive_; }
@@ -223,7 +224,12 @@ class buffer_core {
         current_(std::move(initial)),
         size_(current_->size()),
         place_(place) {}
-  virtual ~buffer_core() { wait_for_copies(); }
+  virtual ~buffer_core() {
+    if (cpu_accesses_.load() != 0) {
+      report_lost_error({errc::busy, 0, "a buffer goes while the CPU accesses it"});
+    }
+    wait_for_copies();
+  }
 
   [[nodiscard]] virtual result<void> exporter_pin() noexcept = 0;
   virtual void exporter_unpin() noexcept = 0;

@@ -118,6 +118,12 @@ class basic_dma_buf final : private detail::buffer_core {
     return attachment_count();
   }
 
+  /// How many attachments keep it where it is. Errors: wrong_lock.
+  [[nodiscard]] result<std::size_t> pins(const resv_lock& held) const noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::pins"));
+    return pin_count();
+  }
+
   // --- fences ------------------------------------------------------------------------------------------------------
 
   /// What a job with this access has to wait for, by hardware or by CPU: moves and writers, and readers too before a

@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/buffer/device.hpp>
@@ -68,6 +69,7 @@ struct mapping_record final : locked_work {
   std::atomic<mapping_status> status{mapping_status::live};
   direction dir{direction::bidirectional};
   bool is_mapped{false};
+  [[no_unique_address]] place made_at;
 };
 
 template <class Mapped>

@@ -51,6 +51,7 @@ enum class rule : std::uint8_t {
   inside_monitor,            ///< A lock or an allocation inside a memory monitor, which that may need itself.
   unbalanced_section,        ///< Left by another thread, in another order, twice, or never.
   abandoned_fence,           ///< Its last reference was dropped while it was pending.
+  unbalanced_use,            ///< An attachment goes while it is pinned or mapped.
 };
 
 /// What was found. The places are where it happened, and where what it conflicts with did.
@@ -184,6 +185,10 @@ class checker {
     shared& s = state();
     const std::lock_guard guard(s.mutex);
     s.fences.erase(fence);
+  }
+  /// `text` is one sentence.
+  static void unbalanced_use(const char* text, place ended, place begun) {
+    report(rule::unbalanced_use, text, ended, begun);
   }
   /// `caller`: an address in the code that dropped it.
   static void fence_abandoned(const void* fence, const char* name, std::uint64_t context, std::uint64_t seqno,

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// `describe`: a buffer, for people. Kernel: /sys/kernel/debug/dma_buf/bufinfo, which knows less.
+#pragma once
+
+#include <iterator>
+#include <string>
+
+#include <fmt/format.h>
+
+#include <paddock/base/result.hpp>
+#include <paddock/buffer/dma_buf.hpp>
+#include <paddock/buffer/segment.hpp>
+#include <paddock/buffer/statistics.hpp>
+#include <paddock/resv/describe.hpp>
+#include <paddock/resv/reservation.hpp>
+
+namespace PADDOCK_NAMESPACE {
+
+/// As they are spelled in the source.
+[[nodiscard]] constexpr const char* name(buffer_status s) noexcept {
+  switch (s) {
+    case buffer_status::live: return "live";
+    case buffer_status::revoking: return "revoking";
+    case buffer_status::revoked: return "revoked";
+    case buffer_status::dead: return "dead";
+  }
+  return "unknown";
+}
+[[nodiscard]] constexpr const char* name(storage_kind kind) noexcept {
+  switch (kind) {
+    case storage_kind::memory: return "memory";
+    case storage_kind::device_memory: return "device_memory";
+    case storage_kind::registers: return "registers";
+  }
+  return "unknown";
+}
+
+/// Size and status; each segment; attachments and pins; what happened so far, where it did; and the reservation as
+/// describe(reservation) has it. Errors: wrong_lock.
+template <exporter E, class Policies>
+[[nodiscard]] result<std::string> describe(const basic_dma_buf<E, Policies>& buffer, const resv_lock& held) {
+  PADDOCK_TRY(const storage_ptr bytes, buffer.storage(held));
+  PADDOCK_TRY(const std::size_t attachments, buffer.attachments(held));
+  PADDOCK_TRY(const std::size_t pins, buffer.pins(held));
+  std::string text = fmt::format("{} bytes, {}", buffer.size(), name(buffer.status()));
+  auto out = std::back_inserter(text);
+  for (const segment& each : bytes->segments()) {
+    fmt::format_to(out, "\n  {} of {} bytes", name(each.kind), each.length);
+    if (each.kind != storage_kind::memory) {
+      fmt::format_to(out, ", {} BAR {} at {:#x}", to_string(each.provider), each.bar.value(), each.offset);
+    }
+  }
+  fmt::format_to(out, "\n  {} attached, {} pinned", attachments, pins);
+  using count = buffer_statistics::what;
+  for (const auto& [what, words] :
+       {std::pair(count::moves, "moved"), std::pair(count::migrations, "moved for an importer"),
+        std::pair(count::bounces, "bounced"), std::pair(count::revocations, "revoked"),
+        std::pair(count::forced_unmaps, "unmapped by force"), std::pair(count::waits, "waited for"),
+        std::pair(count::syncs_for_device, "caches written back"), std::pair(count::syncs_for_cpu, "caches dropped")}) {
+    if (const auto times = buffer.statistics().of(what); times != 0) {
+      fmt::format_to(out, "\n  {}: {}", words, times);
+    }
+  }
+  fmt::format_to(out, "\n  reservation {}", describe(buffer.reservation()));
+  return text;
+}
+
+}  // namespace PADDOCK_NAMESPACE
