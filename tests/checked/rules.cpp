@@ -371,15 +371,15 @@ TEST_CASE("an attachment that goes while it is pinned or mapped") {
     found.check_one(rule::unbalanced_use, __LINE__ - 1, pinned_at);
   }
   unsigned mapped_at = 0;
+  const auto before = set_lost_error_handler([](const error&) noexcept {});
   {
-    const auto before = set_lost_error_handler([](const error&) noexcept {});
     mapping<archetype_device> m;
     attachment<buffer_type, archetype_device> gone;
     REQUIRE(gone.attach(buffer, dev));
     m = *gone.map(direction::to_device);
     mapped_at = __LINE__ - 1;
-    set_lost_error_handler(before);
   }
+  set_lost_error_handler(before);
   const auto all = found.take();
   REQUIRE(all.size() == 1);
   CHECK(all[0].broken == rule::unbalanced_use);
