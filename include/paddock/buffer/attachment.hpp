@@ -79,6 +79,8 @@ class basic_attachment final : private detail::attachment_node,
       "or movable; a pinned one could not be told");
   static_assert(!(std::same_as<typename Policies::route, p2p_only> && exporter_type::p2p == p2p_segments::never),
                 "paddock: p2p_only on a buffer that never has a segment behind a BAR");
+  static_assert(!register_exporter<exporter_type> || (Policies::route::tries_p2p && !Policies::route::falls_back),
+                "paddock: registers are never bounced nor copied, so what attaches to them is p2p_only");
   static_assert(!detail::cache_of<Device, coherent>::is_given || !Policies::cache::maintains,
                 "paddock: this device sees what is in the CPU's caches, so its attachments are coherent");
   static_assert(!std::same_as<typename Policies::residency, kernel_managed> ||

@@ -42,7 +42,8 @@ struct cache_state {
 struct no_cache_state {};
 
 template <exporter E>
-using buffer_defaults = policy_set<typename residency_of<E>::type, auto_fence, hybrid_wait, sync_on_access, prefer_p2p>;
+using buffer_defaults =
+    policy_set<typename residency_of<E>::type, auto_fence, hybrid_wait, sync_on_access, route_of<E>>;
 
 }  // namespace detail
 
@@ -83,7 +84,7 @@ class basic_dma_buf final : private detail::buffer_core {
       return fail(errc::out_of_memory, "dma_buf::create");
     }
     buffer_ptr<basic_dma_buf> held(made);
-    if constexpr (requires { made->exporter_.bound(static_cast<detail::buffer_core&>(*made)); }) {
+    if constexpr (bound_exporter<Exporter>) {
       PADDOCK_TRY_VOID(made->exporter_.bound(static_cast<detail::buffer_core&>(*made)));
     }
     return held;
@@ -205,11 +206,16 @@ class basic_dma_buf final : private detail::buffer_core {
                   "paddock: only a revocable or movable buffer is taken back: dma_buf<Exporter, revocable>");
     return detail::buffer_core::revoke(until, buffer_status::dead);
   }
-  /// Errors: no_device (it was closed), busy (it is being revoked).
+  /// Errors: no_device (it was closed), busy (it is being revoked); those of the exporter, whose storage is not there.
   [[nodiscard]] result<void> restore() noexcept {
     static_assert(Policies::residency::may_revoke,
                   "paddock: only a revocable or movable buffer is taken back: dma_buf<Exporter, revocable>");
-    return detail::buffer_core::restore();
+    if constexpr (bound_exporter<Exporter>) {
+      PADDOCK_TRY([[maybe_unused]] const auto there, exporter_.hold_storage());
+      return detail::buffer_core::restore();
+    } else {
+      return detail::buffer_core::restore();
+    }
   }
 
   // --- the CPU -----------------------------------------------------------------------------------------------------

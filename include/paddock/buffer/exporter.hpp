@@ -6,14 +6,20 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/buffer/storage.hpp>
 #include <paddock/policy/residency.hpp>
+#include <paddock/policy/route.hpp>
 
 namespace PADDOCK_NAMESPACE {
+
+namespace detail {
+class buffer_core;
+}  // namespace detail
 
 /// Whether an exporter's storage is behind a BAR, so that a device reaches it peer to peer or not at all.
 enum class p2p_segments : std::uint8_t { never, maybe, always };
@@ -87,7 +93,29 @@ concept identified_exporter = exporter<E> && requires(const E& e) {
   noexcept->std::same_as<buffer_id>;
 };
 
+/// It has to know its buffer: its storage goes with a device's reset, say. bound() is called once, at the end of
+/// dma_buf::create(). hold_storage() is called by dma_buf::restore(), without the reservation: it fails while there is
+/// no storage to give new life to, and keeps it there as long as what it returns lives. The core that it is given is
+/// not the buffer's user, and lives until the exporter's destructor has returned.
+template <class E>
+concept bound_exporter = exporter<E> && requires(E& e, const E& seen, detail::buffer_core& buffer) {
+  { e.bound(buffer) }
+  noexcept->std::same_as<result<void>>;
+  { seen.hold_storage() }
+  noexcept;
+};
+
+/// All of its storage is registers, which are never moved, bounced or copied: attachments are p2p_only, and that is
+/// their default.
+template <class E>
+concept register_exporter = exporter<E> && requires {
+  requires std::bool_constant<E::has_registers>::value;
+};
+
 namespace detail {
+
+template <class E>
+using route_of = std::conditional_t<register_exporter<E>, p2p_only, prefer_p2p>;
 
 template <class E>
 struct residency_of {
