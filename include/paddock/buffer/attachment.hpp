@@ -479,8 +479,9 @@ class basic_attachment final : private detail::attachment_node,
   }
   void tell_revoked(const resv_lock& held) noexcept override {
     if constexpr (!is_pinned) {
-      if (hook_) {
-        static_cast<void>(hook_(*this, held));
+      // Told once: it is dead, though it may stay until a later revocation. It may go when it is told, hook and all.
+      if (hook_type hook = std::exchange(hook_, {})) {
+        static_cast<void>(hook(*this, held));
       }
     } else {
       static_cast<void>(held);
