@@ -411,8 +411,7 @@ class basic_attachment final : private detail::attachment_node,
     if (ended.shadow != nullptr && ended.status.load(std::memory_order_relaxed) == mapping_status::live) {
       synced = sync_cpu(ended, ended.dir);
     }
-    auto unmapped = device_->unmap(ended.mapped);
-    ended.mapped = {};
+    auto unmapped = device_->unmap(ended.mapped);  // What is left of it, such as its addresses, goes with the handle.
     forget(ended);
     core().note_unmapped();
     return unmapped ? synced : unmapped;
@@ -433,6 +432,7 @@ class basic_attachment final : private detail::attachment_node,
     }
     *at = gone.next;
     if (spare_ == nullptr) {
+      gone.mapped = {};
       spare_ = &gone;
     } else {
       delete &gone;

@@ -22,7 +22,8 @@ namespace PADDOCK_NAMESPACE {
 ///     D::mapped         what storage is to it: a DMA address, a handle, a span. Movable; ends by unmap(), or with its
 ///                       destructor
 ///     d.map(s, dir)     makes the storage its own. It may keep a reference of it, and need not: the mapping has one
-///     d.unmap(m)        the opposite
+///     d.unmap(m)        the opposite. After a revocation m stays for as long as its user's handle: what it reserves
+///                       still, such as addresses, is given to nobody else until then
 ///
 /// Both are called with the reservation held when the attachment may be moved or revoked, so they take none themselves.
 /// Optional: `using cache = coherent;` for a device that looks into the CPU's caches, on which other cache policies do
