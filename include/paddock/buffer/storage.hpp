@@ -16,6 +16,7 @@
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <paddock/base/checking.hpp>
+#include <paddock/base/fd.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/buffer/segment.hpp>
@@ -49,13 +50,15 @@ class storage {
     }
     return first;
   }
+  /// The kernel's dma-buf of all of it, for drivers that import one; not open when there is none. Lent by the storage.
+  [[nodiscard]] borrowed_fd dma_buf() const noexcept { return dma_buf_; }
 
  protected:
   storage() noexcept = default;
   virtual ~storage() = default;
 
   /// Once, before anybody else sees it.
-  [[nodiscard]] result<void> set(std::span<const segment> segments) noexcept {
+  [[nodiscard]] result<void> set(std::span<const segment> segments, borrowed_fd dma_buf) noexcept {
     if (segments.empty()) {
       return fail(errc::invalid_argument, "storage of no segments");
     }
@@ -74,6 +77,7 @@ class storage {
     }
     first_ = segments.front();
     count_ = segments.size();
+    dma_buf_ = dma_buf;
     return {};
   }
 
@@ -90,6 +94,7 @@ class storage {
   }
 
   mutable std::atomic<std::uint32_t> references_{0};
+  borrowed_fd dma_buf_;
   segment first_;
   std::unique_ptr<segment[]> more_;  ///< All of them, when there is more than one.
   std::size_t count_{0};
@@ -111,7 +116,11 @@ class owned_storage final : public storage {
       return fail(errc::out_of_memory, "make_storage");
     }
     storage_ptr held(made);
-    PADDOCK_TRY_VOID(made->set(segments));
+    borrowed_fd dma_buf;
+    if constexpr (requires { made->owner_.dma_buf(); }) {
+      dma_buf = made->owner_.dma_buf();
+    }
+    PADDOCK_TRY_VOID(made->set(segments, dma_buf));
     return held;
   }
 
@@ -123,7 +132,8 @@ class owned_storage final : public storage {
 
 }  // namespace detail
 
-/// Storage in these segments, which are there as long as `owner`, which it takes over, is.
+/// Storage in these segments, which are there as long as `owner`, which it takes over, is. An owner with
+/// `borrowed_fd dma_buf() const` says that all of it is that dma-buf.
 /// Errors: invalid_argument (no segments, or an empty one), out_of_range (more than 64 bits), out_of_memory.
 template <class Owner>
 [[nodiscard]] result<storage_ptr> make_storage(Owner owner, std::span<const segment> segments,
