@@ -81,6 +81,9 @@ class basic_attachment final : private detail::attachment_node,
                 "paddock: p2p_only on a buffer that never has a segment behind a BAR");
   static_assert(!register_exporter<exporter_type> || (Policies::route::tries_p2p && !Policies::route::falls_back),
                 "paddock: registers are never bounced nor copied, so what attaches to them is p2p_only");
+  static_assert(!detail::pins_pages<Device>() || detail::has_pinnable_pages<exporter_type>(),
+                "paddock: this device pins pages by their address, and the kernel pins none of a dma-buf FD or of "
+                "p2pmem; memory, a memfd, a udmabuf's memfd and a slice of a BAR reach it");
   static_assert(!detail::cache_of<Device, coherent>::is_given || !Policies::cache::maintains,
                 "paddock: this device sees what is in the CPU's caches, so its attachments are coherent");
   static_assert(!std::same_as<typename Policies::residency, kernel_managed> ||

@@ -27,7 +27,9 @@ namespace PADDOCK_NAMESPACE {
 ///
 /// Both are called with the reservation held when the attachment may be moved or revoked, so they take none themselves.
 /// Optional: `using cache = coherent;` for a device that looks into the CPU's caches, on which other cache policies do
-/// not compile; `reach()`, below. Kernel: struct device, dma_map_sgtable, dma_unmap_sgtable.
+/// not compile; `maps_by_address = true` for one that is given pages by their address and pins them, as VFIO does:
+/// exporters whose pages cannot be pinned do not compile with it; `reach()`, below. Kernel: struct device,
+/// dma_map_sgtable, dma_unmap_sgtable.
 template <class D>
 concept device = std::movable<typename D::mapped> && std::default_initializable<typename D::mapped> &&
     requires(D& d, const storage_ptr& s, direction dir, typename D::mapped& m) {
@@ -43,6 +45,15 @@ concept reaching_device = device<D> && requires(const D& d, const segment& where
 };
 
 namespace detail {
+
+template <class D>
+[[nodiscard]] consteval bool pins_pages() noexcept {
+  if constexpr (requires { D::maps_by_address; }) {
+    return D::maps_by_address;
+  } else {
+    return false;
+  }
+}
 
 template <class D, class Default>
 struct cache_of {

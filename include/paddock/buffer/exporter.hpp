@@ -28,11 +28,12 @@ enum class p2p_segments : std::uint8_t { never, maybe, always };
 ///
 ///     E::p2p                 whether it has segments behind a BAR
 ///     E::revokes             whether it may take the storage back: a BAR's device is reset. Then a plain pinned
-///     importer
-///                            does not compile
+///                            importer does not compile
 ///     e.initial_storage()    what the buffer begins with
 ///
-/// `using residency = ...` names the default of its buffers, else it is `pinned`.
+/// `using residency = ...` names the default of its buffers, else it is `pinned`. `E::maps_by_address = false` says
+/// that no device can be given its storage by address: the kernel does not pin such pages for as long as a device
+/// likes.
 template <class E>
 concept exporter = std::move_constructible<E> && requires(E& e) {
   { E::p2p } -> std::convertible_to<p2p_segments>;
@@ -126,6 +127,15 @@ requires requires { typename E::residency; }
 struct residency_of<E> {
   using type = typename E::residency;
 };
+
+template <class E>
+[[nodiscard]] consteval bool has_pinnable_pages() noexcept {
+  if constexpr (requires { E::maps_by_address; }) {
+    return E::maps_by_address;
+  } else {
+    return true;
+  }
+}
 
 }  // namespace detail
 }  // namespace PADDOCK_NAMESPACE

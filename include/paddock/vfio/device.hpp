@@ -38,6 +38,8 @@ namespace PADDOCK_NAMESPACE::vfio {
 /// A forked child may drop what it inherited, and takes nothing away from its parent; it must not use it.
 class [[nodiscard]] device {
  public:
+  static constexpr bool maps_by_address = true;  ///< See paddock::device.
+
   /// Opens a device that is bound to vfio-pci, with memory decoding on and bus mastering off, and attaches its group to
   /// the container.
   /// Errors: not_found, unsupported_by_platform (no IOMMU), not_bound, not_viable, busy (somebody else has the group,
