@@ -169,8 +169,8 @@ class buffer_core {
     }
   }
 
-  /// Finds a place that all attachments are content with, and `causer`, which may be one of them, too; moves there if
-  /// it is another one. Returns what causer finds at the end. Errors: as move().
+  /// Finds a place that all attachments are content with, and `causer`, which may be one of them, too, and that has
+  /// room; moves there if it is another one. Returns what causer finds at the end. Errors: as move().
   [[nodiscard]] result<route_choice> settle_for(const resv_lock& held, attachment_node& causer,
                                                 deadline until) noexcept;
 
@@ -407,15 +407,22 @@ inline result<route_choice> buffer_core::settle_for(const resv_lock& held, attac
   if (here.direct || !check_movable(held, place_)) {
     return here;
   }
+  result<route_choice> answer = here;
   for (std::size_t place = 0; place < place_count(); ++place) {
     const segment there = prototype(place);
     const auto is_content = [&](const attachment_node& each) { return each.accepts({&there, 1}).direct; };
     if (place != place_ && is_content(causer) && std::ranges::all_of(attachments_, is_content)) {
-      PADDOCK_TRY_VOID(move_to(held, place, until, &causer, here.why));
-      return causer.accepts(current_->segments());
+      const result<void> moved = move_to(held, place, until, &causer, here.why);
+      if (moved) {
+        return causer.accepts(current_->segments());
+      }
+      answer = fail(moved.error());
+      if (moved.error() != errc::limit_reached && moved.error() != errc::out_of_memory) {
+        break;  // Not for want of room, which another place may have.
+      }
     }
   }
-  return here;
+  return answer;
 }
 
 inline result<void> buffer_core::revoke(deadline until, buffer_status after) noexcept {
