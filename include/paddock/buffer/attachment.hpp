@@ -29,9 +29,6 @@
 
 namespace PADDOCK_NAMESPACE {
 
-template <class Buffer, class Device, class Policies>
-class basic_attachment;
-
 namespace detail {
 
 /// What an attachment is by default: what the buffer's policies say, but that it is pinned, and that the device says
