@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -24,6 +23,7 @@
 #include <paddock/buffer/importer_hook.hpp>
 #include <paddock/buffer/jobs.hpp>
 #include <paddock/buffer/mapping.hpp>
+#include <paddock/buffer/mapping_list.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/policy/selection.hpp>
 
@@ -95,7 +95,6 @@ class basic_attachment final : private detail::attachment_node,
     if (is_attached()) {
       end();
     }
-    delete spare_;
   }
 
   /// Ties it to both. A pinned one can map from here on, and the buffer stays where this device reaches it; if it has
@@ -317,12 +316,9 @@ class basic_attachment final : private detail::attachment_node,
     if constexpr (Policies::fencing::waits) {
       PADDOCK_TRY_VOID(buffer_->wait_for(detail::access_by(dir), until, typename Policies::wait{}));
     }
-    std::unique_ptr<record> made(std::exchange(spare_, nullptr));
+    std::unique_ptr<record> made = records_.take();
     if (made == nullptr) {
-      made.reset(new (std::nothrow) record);
-      if (made == nullptr) {
-        return fail(errc::out_of_memory, "attachment::map");
-      }
+      return fail(errc::out_of_memory, "attachment::map");
     }
     made->dir = dir;
     made->owner = this;
@@ -336,13 +332,11 @@ class basic_attachment final : private detail::attachment_node,
     auto mapped = map_for(*made);
     if (!mapped) {
       forget(*made);
+      records_.keep(std::move(made));
       return fail(mapped.error());
     }
     made->mapped = std::move(*mapped);
-    made->is_mapped = true;
-    made->next = records_;
-    records_ = made.get();
-    return mapping_type(*made.release());
+    return mapping_type(records_.add(std::move(made)));
   }
   [[nodiscard]] result<typename Device::mapped> map_for(record& made) noexcept {
     if constexpr (Policies::route::falls_back) {
@@ -374,7 +368,7 @@ class basic_attachment final : private detail::attachment_node,
     }
     record& ended = *std::exchange(gone.record_, nullptr);
     auto answer = end_mapping(ended);
-    recycle(ended);
+    records_.give_back(ended);
     return answer;
   }
   [[nodiscard]] result<void> start_cpu(record& of, access what) noexcept override {
@@ -398,7 +392,7 @@ class basic_attachment final : private detail::attachment_node,
     if (const auto ended = end_mapping(gone); !ended) {
       report_lost_error(ended.error());
     }
-    recycle(gone);
+    records_.give_back(gone);
   }
 
   /// Takes it away from the device. The handle may live on.
@@ -425,20 +419,6 @@ class basic_attachment final : private detail::attachment_node,
       ended.of.reset();
     }
   }
-  void recycle(record& gone) noexcept {
-    record** at = &records_;
-    while (*at != &gone) {
-      at = &(*at)->next;
-    }
-    *at = gone.next;
-    if (spare_ == nullptr) {
-      gone.mapped = {};
-      spare_ = &gone;
-    } else {
-      delete &gone;
-    }
-  }
-
   // --- caches and bounces ------------------------------------------------------------------------------------------
 
   [[nodiscard]] result<void> begin_bounce(record& made) noexcept {
@@ -488,12 +468,10 @@ class basic_attachment final : private detail::attachment_node,
     }
   }
   void set_stale() noexcept override {
-    for (record* each = records_; each != nullptr; each = each->next) {
-      if (each->is_mapped) {
-        // order: release: pairs with the acquire in mapping::status().
-        each->status.store(mapping_status::stale, std::memory_order_release);
-      }
-    }
+    records_.for_each_mapped([](record& each) noexcept {
+      // order: release: pairs with the acquire in mapping::status().
+      each.status.store(mapping_status::stale, std::memory_order_release);
+    });
   }
   void end_mappings(const resv_lock&, bool all) noexcept override {
     if (all) {
@@ -502,27 +480,18 @@ class basic_attachment final : private detail::attachment_node,
     if (!all && !requires { Device::unmaps_on_revoke; }) {
       return;
     }
-    for (record* each = records_; each != nullptr; each = each->next) {
-      if (each->is_mapped) {
-        // order: release, as above.
-        each->status.store(mapping_status::revoked, std::memory_order_release);
-        if (all) {
-          core().statistics().count(buffer_statistics::what::forced_unmaps);
-        }
-        if (const auto ended = end_mapping(*each); !ended) {
-          report_lost_error(ended.error());
-        }
+    records_.for_each_mapped([&](record& each) noexcept {
+      // order: release, as above.
+      each.status.store(mapping_status::revoked, std::memory_order_release);
+      if (all) {
+        core().statistics().count(buffer_statistics::what::forced_unmaps);
       }
-    }
-  }
-  [[nodiscard]] bool has_mappings() const noexcept override {
-    for (const record* each = records_; each != nullptr; each = each->next) {
-      if (each->is_mapped) {
-        return true;
+      if (const auto ended = end_mapping(each); !ended) {
+        report_lost_error(ended.error());
       }
-    }
-    return false;
+    });
   }
+  [[nodiscard]] bool has_mappings() const noexcept override { return records_.latest_mapped() != nullptr; }
   [[nodiscard]] bool is_unrevocable() const noexcept override { return is_pinned; }
 
   // --- the end -----------------------------------------------------------------------------------------------------
@@ -555,11 +524,7 @@ class basic_attachment final : private detail::attachment_node,
     if (user_pins_ != 0) {
       detail::note_unbalanced_use("an attachment goes while it is pinned", at, pinned_at_);
     }
-    while (records_ != nullptr) {
-      // Revoked, with a handle that is still there.
-      record* const orphan = std::exchange(records_, records_->next);
-      orphan->owner = nullptr;
-    }
+    records_.leave_to_handles();
     unpin_all();
     core().unlink(*this);
     hook_ = {};
@@ -576,25 +541,17 @@ class basic_attachment final : private detail::attachment_node,
     const resv_lock& proof = held ? *held : none;
     static_cast<void>(buffer_->reservation().run_left_work(proof));
     if (has_mappings()) {
-      detail::note_unbalanced_use("an attachment goes while it is mapped", place::here(), place_of_mapping());
+      detail::note_unbalanced_use("an attachment goes while it is mapped", place::here(),
+                                  records_.latest_mapped()->made_at);
       report_lost_error({errc::busy, 0, "an attachment goes while it is mapped"});
       end_mappings(proof, true);
     }
     kept = leave();
   }
 
-  [[nodiscard]] place place_of_mapping() const noexcept {
-    const record* at = records_;
-    while (!at->is_mapped) {
-      at = at->next;
-    }
-    return at->made_at;
-  }
-
   buffer_ptr<Buffer> buffer_;
   Device* device_{nullptr};
-  record* records_{nullptr};
-  record* spare_{nullptr};
+  detail::mapping_list<Device> records_;
   std::uint32_t life_{0};
   std::uint16_t pins_{0};
   std::uint16_t user_pins_{0};  ///< Of these, by pin().

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The mappings of one attachment: those that are mapped, those whose handle outlives that, and one to use again.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include <paddock/base/checking.hpp>
+#include <paddock/base/result.hpp>
+#include <paddock/buffer/device.hpp>
+#include <paddock/buffer/mapping.hpp>
+
+namespace PADDOCK_NAMESPACE::detail {
+
+/// Thread-safety: none; what may be moved or revoked is used under the reservation.
+template <device D>
+class mapping_list {
+ public:
+  using record = mapping_record<D>;
+
+  mapping_list() noexcept = default;
+  mapping_list(const mapping_list&) = delete;
+  mapping_list& operator=(const mapping_list&) = delete;
+  /// Requires: nothing is left in it.
+  ~mapping_list() { delete spare_; }
+
+  /// One that is not in the list: the last one that was given back, or a new one. Null: out of memory.
+  [[nodiscard]] std::unique_ptr<record> take() noexcept {
+    return std::unique_ptr<record>(spare_ != nullptr ? std::exchange(spare_, nullptr) : new (std::nothrow) record);
+  }
+  /// It is mapped from here on.
+  record& add(std::unique_ptr<record> made) noexcept {
+    made->is_mapped = true;
+    made->next = first_;
+    first_ = made.release();
+    return *first_;
+  }
+  /// It is mapped no more, and has no handle.
+  void give_back(record& gone) noexcept {
+    record** at = &first_;
+    while (*at != &gone) {
+      at = &(*at)->next;
+    }
+    *at = gone.next;
+    keep(std::unique_ptr<record>(&gone));
+  }
+  /// The same for one that never was in the list.
+  void keep(std::unique_ptr<record> gone) noexcept {
+    if (spare_ == nullptr) {
+      gone->mapped = {};
+      spare_ = gone.release();
+    }
+  }
+  /// What is left belongs to its handles. Requires: nothing is mapped.
+  void leave_to_handles() noexcept {
+    while (first_ != nullptr) {
+      std::exchange(first_, first_->next)->owner = nullptr;
+    }
+  }
+
+  template <class Visit>
+  void for_each_mapped(Visit visit) noexcept {
+    for (record* each = first_; each != nullptr; each = each->next) {
+      if (each->is_mapped) {
+        visit(*each);
+      }
+    }
+  }
+  /// The latest that is mapped, or null.
+  [[nodiscard]] const record* latest_mapped() const noexcept {
+    const record* each = first_;
+    while (each != nullptr && !each->is_mapped) {
+      each = each->next;
+    }
+    return each;
+  }
+
+ private:
+  record* first_{nullptr};
+  record* spare_{nullptr};
+};
+
+}  // namespace PADDOCK_NAMESPACE::detail
