@@ -40,6 +40,9 @@ class cpu_mover;
 class memory_exporter;
 class jobs;
 class buffer_statistics;
+struct memory_event;
+struct memory_report;
+class memory_watch;
 
 namespace pci {
 struct address;
@@ -52,6 +55,7 @@ class topology;
 namespace kernel {
 class dma_buf_fd;
 class sync_file;
+class userfault;
 }  // namespace kernel
 
 namespace vfio {

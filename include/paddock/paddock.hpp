@@ -24,7 +24,9 @@
 #include <paddock/buffer/jobs.hpp>
 #include <paddock/buffer/layout.hpp>
 #include <paddock/buffer/mapping.hpp>
+#include <paddock/buffer/memory_event.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
+#include <paddock/buffer/memory_monitor.hpp>
 #include <paddock/buffer/mmio_access.hpp>
 #include <paddock/buffer/mmio_copy.hpp>
 #include <paddock/buffer/mover.hpp>

@@ -116,6 +116,28 @@ inline void might_wait([[maybe_unused]] place at = place::here()) noexcept {
 
 namespace detail {
 
+/// While one lives, a memory monitor waits for this thread. As monitor_section, but nobody waits in order to enter, so
+/// who is on the way to signal a fence may.
+class monitor_use_section {
+ public:
+#if defined(PADDOCK_CHECKED)
+  explicit monitor_use_section(place at) noexcept : at_(at) {
+    checker::acquired(lock_kind::monitor, this, nullptr, at);
+  }
+  ~monitor_use_section() { checker::release(lock_kind::monitor, this, at_); }
+#else
+  explicit monitor_use_section(place) noexcept {}
+  ~monitor_use_section() = default;
+#endif
+  monitor_use_section(const monitor_use_section&) = delete;
+  monitor_use_section& operator=(const monitor_use_section&) = delete;
+
+#if defined(PADDOCK_CHECKED)
+ private:
+  place at_;
+#endif
+};
+
 // What the fences and reservations say of themselves.
 
 inline void note_fence_made([[maybe_unused]] const void* fence, [[maybe_unused]] place at) noexcept {

@@ -46,6 +46,10 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"mmap", EINVAL, errc::not_mappable},
     {"mmap(p2pmem/allocate)", ENOMEM, errc::limit_reached},
     {"memfd_create", EINVAL, errc::unsupported_by_kernel},
+    {"UFFDIO_API", EINVAL, errc::unsupported_by_kernel},
+    {"UFFDIO_REGISTER", EINVAL, errc::bad_address},  // All its other reasons are ruled out before the call.
+    {"madvise(MADV_DONTFORK)", ENOMEM, errc::bad_address},
+    {"madvise(MADV_DONTNEED)", ENOMEM, errc::bad_address},
 
     {"", EINVAL, errc::invalid_argument},
     {"", ERANGE, errc::out_of_range},
