@@ -199,7 +199,8 @@ class [[nodiscard]] memory_monitor {
 
   /// Readable when dispatch() has something to do. For an event loop's poll, select or epoll; not to be read.
   [[nodiscard]] borrowed_fd fd() const noexcept { return core_->fd(); }
-  /// Handles what there is, and does not wait for more, nor for fences. One thread does so at a time: beside it, or
+  /// Handles what there is, and does not wait for more, nor for fences. A thread's first call allocates: make it before
+  /// the first watch. One thread does so at a time: beside it, or
   /// inside a function of a watch, it returns at once. Errors: none but those of a descriptor closed by mistake.
   [[nodiscard]] result<void> dispatch() noexcept { return core_->dispatch(); }
 

@@ -30,6 +30,8 @@
 #include <paddock/buffer/memory_event.hpp>
 #include <paddock/buffer/watched_memory.hpp>
 #include <paddock/detail/syscall.hpp>
+#include <paddock/resv/reservation.hpp>
+#include <paddock/resv/usage.hpp>
 
 namespace PADDOCK_NAMESPACE::detail {
 
@@ -94,6 +96,7 @@ class monitor_core {
   }
 
   [[nodiscard]] result<void> dispatch() noexcept {
+    prepare_thread();
     {
       const std::lock_guard guard(mutex_);
       if (dispatching_) {
@@ -247,7 +250,14 @@ class monitor_core {
     return {};
   }
 
+  /// A thread's first look at a reservation allocates, and must not be the one for an event.
+  static void prepare_thread() noexcept {
+    static const reservation never_used;
+    static_cast<void>(never_used.test_signaled(usage::bookkeep));
+  }
+
   void run() noexcept {
+    prepare_thread();
     while (!stop_) {
       pollfd ready{epoll_.get(), POLLIN, 0};
       result<void> ended;

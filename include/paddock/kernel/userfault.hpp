@@ -54,11 +54,11 @@ class userfault_range {
       if (got < 0 && errno != EAGAIN) {
         return fail_errno("read(userfaultfd)");
       }
-      if (got != static_cast<decltype(got)>(sizeof(message))) {
+      if (static_cast<std::size_t>(got) != sizeof(message)) {
         break;
       }
-      if (understand(message, into[count])) {
-        ++count;
+      if (understand(message, into[count]) && into[count++].what == memory_change::remapped) {
+        break;  // What comes next is mremap's own unmapping of the old addresses.
       }
     }
     return count;

@@ -7,6 +7,7 @@
 #include <linux/membarrier.h>
 #include <linux/sync_file.h>
 #include <linux/udmabuf.h>
+#include <linux/userfaultfd.h>
 #include <linux/vfio.h>
 
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include <paddock/base/uapi/membarrier.hpp>
 #include <paddock/base/uapi/sync_file.hpp>
 #include <paddock/base/uapi/udmabuf.hpp>
+#include <paddock/base/uapi/userfaultfd.hpp>
 #include <paddock/base/uapi/vfio.hpp>
 
 #include "catch.hpp"
@@ -77,6 +79,42 @@ static_assert(offsetof(struct udmabuf_create_list, list) == sizeof(uapi::udmabuf
 SAME_VALUE(udmabuf_flags_cloexec, UDMABUF_FLAGS_CLOEXEC);
 SAME_VALUE(udmabuf_create_ioctl, UDMABUF_CREATE);
 SAME_VALUE(udmabuf_create_list_ioctl, UDMABUF_CREATE_LIST);
+
+// --- userfaultfd
+SAME_VALUE(uffd_user_mode_only, UFFD_USER_MODE_ONLY);
+SAME_VALUE(uffd_api, UFFD_API);
+SAME_VALUE(uffd_feature_pagefault_flag_wp, UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+SAME_VALUE(uffd_feature_event_fork, UFFD_FEATURE_EVENT_FORK);
+SAME_VALUE(uffd_feature_event_remap, UFFD_FEATURE_EVENT_REMAP);
+SAME_VALUE(uffd_feature_event_remove, UFFD_FEATURE_EVENT_REMOVE);
+SAME_VALUE(uffd_feature_event_unmap, UFFD_FEATURE_EVENT_UNMAP);
+SAME_VALUE(uffd_feature_wp_hugetlbfs_shmem, UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+SAME_SIZE(uffdio_api, uffdio_api);
+SAME_FIELD(uffdio_api, api);
+SAME_FIELD(uffdio_api, features);
+SAME_FIELD(uffdio_api, ioctls);
+SAME_SIZE(uffdio_range, uffdio_range);
+SAME_FIELD(uffdio_range, start);
+SAME_FIELD(uffdio_range, len);
+SAME_SIZE(uffdio_register, uffdio_register);
+SAME_FIELD(uffdio_register, range);
+SAME_FIELD(uffdio_register, mode);
+SAME_FIELD(uffdio_register, ioctls);
+SAME_VALUE(uffdio_register_mode_wp, UFFDIO_REGISTER_MODE_WP);
+SAME_VALUE(uffdio_api_ioctl, UFFDIO_API);
+SAME_VALUE(uffdio_register_ioctl, UFFDIO_REGISTER);
+SAME_VALUE(uffdio_unregister_ioctl, UFFDIO_UNREGISTER);
+SAME_VALUE(uffd_event_fork, UFFD_EVENT_FORK);
+SAME_VALUE(uffd_event_remap, UFFD_EVENT_REMAP);
+SAME_VALUE(uffd_event_remove, UFFD_EVENT_REMOVE);
+SAME_VALUE(uffd_event_unmap, UFFD_EVENT_UNMAP);
+SAME_SIZE(uffd_msg, uffd_msg);
+SAME_FIELD(uffd_msg, event);
+static_assert(offsetof(uapi::uffd_msg, words) == offsetof(struct uffd_msg, arg));
+static_assert(offsetof(struct uffd_msg, arg.fork.ufd) == offsetof(struct uffd_msg, arg));
+static_assert(offsetof(struct uffd_msg, arg.remap.to) == offsetof(uapi::uffd_msg, words) + 8);
+static_assert(offsetof(struct uffd_msg, arg.remap.len) == offsetof(uapi::uffd_msg, words) + 16);
+static_assert(offsetof(struct uffd_msg, arg.remove.end) == offsetof(uapi::uffd_msg, words) + 8);
 
 // --- sync_file
 SAME_SIZE(sync_merge_data, sync_merge_data);
