@@ -25,6 +25,13 @@
 
 namespace PADDOCK_NAMESPACE {
 
+namespace detail {
+/// In a forked child: what it inherited is never destroyed, so that no lock in it is looked at.
+inline void abandon(const std::shared_ptr<monitor_core>& inherited) noexcept {
+  static_cast<void>(new (std::nothrow) std::shared_ptr<monitor_core>(inherited));
+}
+}  // namespace detail
+
 /// What becomes of pages that no device uses any more.
 enum class released_memory : std::uint8_t {
   given_back,  ///< To the system: they read as zeroes afterwards, or as the file.
@@ -48,13 +55,19 @@ class [[nodiscard]] memory_watch {
     }
     return *this;
   }
+  memory_watch(const memory_watch&) = delete;
+  memory_watch& operator=(const memory_watch&) = delete;
   ~memory_watch() { reset(); }
 
   /// Drops it now.
   void reset() noexcept {
     if (detail::watched_memory* const gone = std::exchange(watched_, nullptr); gone != nullptr) {
       const std::shared_ptr<detail::monitor_core> core = std::move(core_);
-      core->drop(*gone);
+      if (core->is_foreign_process()) {
+        detail::abandon(core);
+      } else {
+        core->drop(*gone);
+      }
     }
   }
   /// False when default-made, moved from or dropped; nothing else may be asked then.
@@ -158,7 +171,9 @@ class [[nodiscard]] memory_monitor {
   memory_monitor(memory_monitor&&) noexcept = default;
   memory_monitor& operator=(memory_monitor&&) = delete;
   ~memory_monitor() {
-    if (core_) {
+    if (core_ && core_->is_foreign_process()) {
+      detail::abandon(core_);
+    } else if (core_) {
       core_->stop_thread();
       core_->close();
     }

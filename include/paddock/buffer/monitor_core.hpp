@@ -3,9 +3,12 @@
 /// Behind memory_monitor and memory_watch: all that does not depend on what tells of events.
 #pragma once
 
+#include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -77,6 +80,10 @@ class monitor_core {
     PADDOCK_TRY_VOID(listen_to(wake_, EPOLLIN, own_id));
     return listen_to(timer_, EPOLLIN, own_id);
   }
+
+  /// True in a forked child, which must not touch any of it: threads that it does not have may be in the middle of
+  /// something.
+  [[nodiscard]] bool is_foreign_process() const noexcept { return ::getpid() != owner_; }
 
   [[nodiscard]] borrowed_fd fd() const noexcept { return epoll_; }
   /// Makes dispatch() look at everything.
@@ -227,6 +234,10 @@ class monitor_core {
       return fail(errc::limit_reached, "pthread_create");
     }
     has_thread_ = true;
+    std::unique_lock guard(mutex_);
+    while (!prepared_) {
+      changed_.wait(guard);
+    }
     return {};
   }
   void stop_thread() noexcept {
@@ -251,13 +262,15 @@ class monitor_core {
   }
 
   /// A thread's first look at a reservation allocates, and must not be the one for an event.
-  static void prepare_thread() noexcept {
-    static const reservation never_used;
-    static_cast<void>(never_used.test_signaled(usage::bookkeep));
-  }
+  void prepare_thread() const noexcept { static_cast<void>(empty_.test_signaled(usage::bookkeep)); }
 
   void run() noexcept {
     prepare_thread();
+    {
+      const std::lock_guard guard(mutex_);
+      prepared_ = true;
+      changed_.notify_all();
+    }
     while (!stop_) {
       pollfd ready{epoll_.get(), POLLIN, 0};
       result<void> ended;
@@ -488,6 +501,8 @@ class monitor_core {
 
   const std::chrono::nanoseconds patience_;
   const give_back_function give_back_;
+  const pid_t owner_{::getpid()};
+  const reservation empty_;
   unique_fd epoll_;
   unique_fd wake_;
   unique_fd timer_;
@@ -499,6 +514,7 @@ class monitor_core {
   std::condition_variable changed_;
   watches watches_;
   std::uint64_t last_id_{own_id};
+  bool prepared_{false};
   bool dispatching_{false};
   bool again_{false};
 };

@@ -31,10 +31,11 @@ namespace PADDOCK_NAMESPACE::kernel {
 class userfault_range {
  public:
   userfault_range(userfault_range&& other) noexcept
-      : fd_(std::move(other.fd_)), range_(std::exchange(other.range_, {})) {}
+      : fd_(std::move(other.fd_)), range_(std::exchange(other.range_, {})), owner_(other.owner_) {}
   userfault_range& operator=(userfault_range&&) = delete;
   ~userfault_range() {
-    if (fd_) {
+    // A forked child shares the file, which stands for its parent's memory.
+    if (fd_ && ::getpid() == owner_) {
       end(range_);
       // Closing lets go who is held, unless a child that did not exec has the file as well.
       std::array<memory_event, 8> ignored;
@@ -120,6 +121,7 @@ class userfault_range {
 
   unique_fd fd_;
   std::span<std::byte> range_;  ///< That is still registered, and not passed to children.
+  pid_t owner_{::getpid()};
 };
 
 /// What else is asked of the kernel.

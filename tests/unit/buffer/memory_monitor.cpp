@@ -526,6 +526,41 @@ TEST_CASE("dropping a watch waits for its function in another thread") {
   CHECK(finished);
 }
 
+TEST_CASE("dropping a watch waits for a release of its range in another thread") {
+  fixture f;
+  std::atomic<bool> inside{false};
+  std::atomic<bool> finished{false};
+  auto watch = f.monitor_->watch(
+      f.memory, f.fences,
+      [&]() noexcept {
+        inside = true;
+        std::this_thread::sleep_for(20ms);
+        finished = true;
+      },
+      [](const memory_report&) noexcept {});
+  REQUIRE(watch);
+  const fence_ptr job = make_fence();
+  REQUIRE(start_job(*watch, f.fences, job));
+  std::atomic<bool> released{false};
+  std::thread releasing([&] { released = f.monitor_->release(f.memory, long_enough()).has_value(); });
+  REQUIRE(eventually([&] { return fails_with(watch->use([]() noexcept {}), errc::busy); }));
+  const bool while_it_waits = GENERATE(false, true);
+  std::thread device([&] {
+    if (while_it_waits) {
+      std::this_thread::sleep_for(20ms);
+    }
+    job->signal();
+  });
+  if (!while_it_waits) {
+    CHECK(eventually([&] { return inside.load(); }));
+  }
+  watch->reset();
+  CHECK(finished);
+  device.join();
+  releasing.join();
+  CHECK(released);
+}
+
 TEST_CASE("two threads that release one watch do it once") {
   fixture f;
   memory_watch watch = f.watch();

@@ -472,6 +472,25 @@ TEST_CASE("who is held goes on when the watch or the monitor is dropped, also be
   ::waitpid(child, nullptr, 0);
 }
 
+TEST_CASE("a forked child that drops what it inherited takes nothing away from its parent") {
+  fixture f;
+  const pages memory(1);
+  auto watch = f.watch(memory.all());
+  REQUIRE(watch);
+  CHECK(in_child([&] {
+          watch->reset();
+          f.monitor_.reset();
+          return 7;
+        }) == 7);
+  const fence_ptr job = f.start(*watch);
+  const in_thread taking([&] { ::madvise(memory.all().data(), memory.all().size(), MADV_DONTNEED); });
+  CHECK(eventually([&] { return watch->status() == memory_status::stale; }));
+  give_time();
+  CHECK_FALSE(taking.is_done());
+  job->signal();
+  CHECK(taking.gets_done());
+}
+
 TEST_CASE("releases, drops and madvise of one range race") {
   fixture f;
   const pages memory(4);
