@@ -142,6 +142,34 @@ TEST_CASE("bounce: a device that cannot map leaves no copy behind") {
   CHECK(far.armed->map(*held, direction::bidirectional));
 }
 
+TEST_CASE(
+    "bounce: where another importer holds the buffer to its place, it is not moved, and not while the copy is out") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  using moving_buffer = dma_buf<placing_test_exporter>;
+  test_device near;
+  test_device far;
+  far.reaches_bars = false;
+  attachment<moving_buffer, test_device, movable, p2p_only> stays;
+  attachment<moving_buffer, test_device, movable> gives_in;
+  REQUIRE(stays.attach(buffer, near));
+  REQUIRE(gives_in.attach(buffer, far));
+  const auto held = buffer->lock();
+  const auto hook = [](auto&, const resv_lock&) noexcept {};
+  REQUIRE(stays.arm(*held, hook));
+  auto m = (*gives_in.arm(*held, hook))->map(*held, direction::bidirectional);
+  REQUIRE(m);
+  CHECK(*buffer->where(*held) == 0);
+  CHECK(buffer->statistics().of(count::moves) == 0);
+  CHECK(buffer->statistics().of(count::bounces) == 1);
+  CHECK(code_of(buffer->move(*held, 1, deadline::now())) == errc::busy);
+  m = mapping<test_device>();
+  CHECK(buffer->reservation().run_left_work(*held));
+  CHECK(buffer->move(*held, 1, deadline::now()));
+  CHECK(stays.detach(*held));
+  CHECK(gives_in.detach(*held));
+}
+
 TEST_CASE("bounce: registers are never copied, whatever the policy") {
   const auto buffer = make_buffer(revoking_test_exporter{storage_kind::registers});
   test_device dev;
