@@ -38,6 +38,7 @@ struct layout;
 class cpu_device;
 class cpu_mover;
 class memory_exporter;
+class memory_source;
 class jobs;
 class buffer_statistics;
 struct memory_event;

@@ -27,9 +27,11 @@
 #include <paddock/buffer/memory_event.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/buffer/memory_monitor.hpp>
+#include <paddock/buffer/mixed_exporter.hpp>
 #include <paddock/buffer/mmio_access.hpp>
 #include <paddock/buffer/mmio_copy.hpp>
 #include <paddock/buffer/mover.hpp>
+#include <paddock/buffer/placement.hpp>
 #include <paddock/buffer/route_choice.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/buffer/statistics.hpp>
