@@ -55,7 +55,11 @@ class topology;
 
 namespace kernel {
 class dma_buf_fd;
+class fd_exporter;
+class heap_exporter;
+class p2pmem_exporter;
 class sync_file;
+class udmabuf_exporter;
 class userfault;
 }  // namespace kernel
 

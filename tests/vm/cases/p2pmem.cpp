@@ -17,7 +17,10 @@
 #include <string>
 #include <vector>
 
+#include <paddock/buffer/dma_buf.hpp>
+#include <paddock/buffer/mmio_access.hpp>
 #include <paddock/kernel/p2pmem.hpp>
+#include <paddock/kernel/p2pmem_exporter.hpp>
 
 #include "drives.hpp"
 #include "guest.hpp"
@@ -129,6 +132,18 @@ TEST_CASE("p2pmem: what one drive writes into it the other one reads, through ei
     CHECK(b.write(memory.address(), size) == 0);
     CHECK(b.has(seed, size));
   }
+}
+
+TEST_CASE("p2pmem: as a buffer it is what a drive reads into, and what the CPU has a window on") {
+  const auto buffer = unwrap(dma_buf<p2pmem_exporter>::create(unwrap(p2pmem_exporter::create(role("DRIVE_A"), size))));
+  const drive b(role("DRIVE_B"));
+  b.put(31, size);
+  {
+    const auto held = unwrap(buffer->lock());
+    CHECK(b.read(unwrap(buffer->storage(held))->segments()[0].address, size) == 0);
+  }
+  const auto window = unwrap(mmio_access<access::read>::begin(*buffer));
+  CHECK(test::holds(window.window(), 31));
 }
 
 TEST_CASE("p2pmem: io_uring transfers it, and does not register it") {

@@ -9,6 +9,9 @@
 #include <cstring>
 #include <numeric>
 
+#include <paddock/buffer/cpu_access.hpp>
+#include <paddock/buffer/dma_buf.hpp>
+#include <paddock/kernel/fd_exporter.hpp>
 #include <paddock/kernel/p2pmem.hpp>
 #include <paddock/pci/memory_windows.hpp>
 #include <paddock/vfio/bar_export.hpp>
@@ -256,6 +259,24 @@ TEST_CASE("bar_export: a slice becomes a kernel dma-buf of its size (VD1, VD10)"
   auto again = unwrap(vfio::export_bar(nvme, bar_index(2), 0x100000, 0x200000));
   CHECK_FALSE(exported.id() == again.id());
   CHECK_FALSE(exported.map(access::read));
+}
+
+TEST_CASE("bar_export: a dma-buf without an mmap is imported for devices alone") {
+  machine m;
+  auto nvme = unwrap(vfio::device::open(m.space, role("NVME_A")));
+  if (!vfio::probe_bar_export(nvme).is_yes()) {
+    skip("this kernel does not export BARs as dma-bufs");
+  }
+  auto exported = unwrap(vfio::export_bar(nvme, bar_index(2), 0, 0x200000));
+  const buffer_id id = exported.id();
+  const auto buffer =
+      unwrap(dma_buf<kernel::fd_exporter>::create(unwrap(kernel::fd_exporter::import_(std::move(exported)))));
+  CHECK(buffer->size() == 0x200000);
+  CHECK(cpu_access<access::read>::begin(*buffer).error() == errc::not_mappable);
+  const auto held = unwrap(buffer->lock());
+  const storage_ptr where = unwrap(buffer->storage(held));
+  CHECK(where->segments()[0].address == nullptr);
+  CHECK(unwrap(kernel::dma_buf_fd::borrow(where->dma_buf())).id() == id);
 }
 
 TEST_CASE("bar_export: bad slices are refused (VD2, VD3, VD4)") {
