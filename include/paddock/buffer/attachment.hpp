@@ -160,7 +160,6 @@ class basic_attachment final : private detail::attachment_node,
                   "paddock: only a movable attachment is pinned for a while; the others are as long as they map");
     PADDOCK_TRY_VOID(check(held, "attachment::pin"));
     PADDOCK_TRY_VOID(pin_where_reached(held, until));
-    ++user_pins_;
     pinned_at_ = at;
     return static_cast<armed*>(this);
   }
@@ -168,10 +167,9 @@ class basic_attachment final : private detail::attachment_node,
   [[nodiscard]] result<void> unpin(const resv_lock& held) noexcept {
     static_assert(Policies::residency::may_move, "paddock: only a movable attachment is pinned for a while");
     PADDOCK_TRY_VOID(buffer_->check(held, "attachment::unpin"));
-    if (user_pins_ == 0) {
+    if (user_pins() == 0) {
       return fail(errc::invalid_argument, "attachment::unpin: it is not pinned");
     }
-    --user_pins_;
     --pins_;
     core().unpin();
     return {};
@@ -510,8 +508,9 @@ class basic_attachment final : private detail::attachment_node,
     }
     return {};
   }
+  /// By pin(): all others have one that stays while they map.
+  [[nodiscard]] unsigned user_pins() const noexcept { return Policies::residency::may_move ? pins_ : 0U; }
   void unpin_all() noexcept {
-    user_pins_ = 0;
     for (; pins_ != 0; --pins_) {
       core().unpin();
     }
@@ -521,7 +520,7 @@ class basic_attachment final : private detail::attachment_node,
     if (!is_attached()) {
       return {};
     }
-    if (user_pins_ != 0) {
+    if (user_pins() != 0) {
       detail::note_unbalanced_use("an attachment goes while it is pinned", at, pinned_at_);
     }
     records_.leave_to_handles();
@@ -554,7 +553,6 @@ class basic_attachment final : private detail::attachment_node,
   detail::mapping_list<Device> records_;
   std::uint32_t life_{0};
   std::uint16_t pins_{0};
-  std::uint16_t user_pins_{0};  ///< Of these, by pin().
   direction use_{direction::bidirectional};
   bool bounces_{false};
   [[no_unique_address]] hook_type hook_;

@@ -24,12 +24,12 @@ enum class storage_kind : std::uint8_t {
 /// it true.
 struct segment {
   storage_kind kind{storage_kind::memory};
+  bar_index bar{0};
+  borrowed_fd file{};           ///< Of memory that is a file's; otherwise not open.
   std::uint64_t length{0};      ///< Bytes.
   std::byte* address{nullptr};  ///< In this process; null when the CPU has no way to it.
-  borrowed_fd file{};           ///< Of memory that is a file's; otherwise not open.
   std::uint64_t offset{0};      ///< In the file, or in the BAR.
   pci::address provider{};      ///< Whose BAR it is.
-  bar_index bar{0};
 };
 
 }  // namespace PADDOCK_NAMESPACE

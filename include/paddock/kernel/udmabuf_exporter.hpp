@@ -33,7 +33,7 @@ class udmabuf_exporter final : public dma_buf_exporter {
     auto [buffer, memory] = std::move(whole).release();
     PADDOCK_TRY(mapped_memory bytes, memory.map());
     const segment all{
-        .kind = storage_kind::memory, .length = buffer.size(), .address = bytes.bytes().data(), .file = memory.fd()};
+        .kind = storage_kind::memory, .file = memory.fd(), .length = buffer.size(), .address = bytes.bytes().data()};
     PADDOCK_TRY(dma_buf_exporter made,
                 of(std::move(buffer), std::pair(std::move(memory), std::move(bytes)), all, access::read_write));
     return udmabuf_exporter(std::move(made));

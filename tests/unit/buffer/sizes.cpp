@@ -48,14 +48,14 @@ static_assert(has_size<dma_buf<caching_memory>, 512>);
 static_assert(has_size<moving, 512>);
 static_assert(has_size<dma_buf<mixed_exporter<>>, 512>);
 
-static_assert(has_size<attachment<fixed, dma_device>, 80>);
-static_assert(has_size<attachment<fixed, dma_device, no_auto_fence, spin_wait, coherent, system_only>, 80>);
-static_assert(has_size<attachment<fixed, cpu_device>, 80>);
+static_assert(has_size<attachment<fixed, dma_device>, 72>);
+static_assert(has_size<attachment<fixed, dma_device, no_auto_fence, spin_wait, coherent, system_only>, 72>);
+static_assert(has_size<attachment<fixed, cpu_device>, 72>);
 // And the importer's hook: two words of its own, and whom to call.
-static_assert(has_size<attachment<moving, dma_device, movable>, 104>);
-static_assert(has_size<attachment<moving, dma_device, movable, no_auto_fence, spin_wait, system_only>, 104>);
-static_assert(has_size<attachment<fixed, dma_device, revocable>, 104>);
-static_assert(has_size<attachment<fixed, dma_device, movable>, 104>);
+static_assert(has_size<attachment<moving, dma_device, movable>, 96>);
+static_assert(has_size<attachment<moving, dma_device, movable, no_auto_fence, spin_wait, system_only>, 96>);
+static_assert(has_size<attachment<fixed, dma_device, revocable>, 96>);
+static_assert(has_size<attachment<fixed, dma_device, movable>, 96>);
 
 // A handle, and the address where there is one.
 static_assert(has_size<mapping<cpu_device>, 8>);
@@ -63,7 +63,7 @@ static_assert(has_size<mapping<dma_device>, 16>);
 // What a handle leads to: all but 8, or 16, is the same for all devices.
 static_assert(has_size<detail::mapping_record<dma_device>, 72> && has_size<detail::mapping_record<cpu_device>, 80>);
 
-static_assert(has_size<segment, 56> && has_size<storage, 96>);
+static_assert(has_size<segment, 40> && has_size<storage, 80>);
 static_assert(has_size<placement_exporter<memory_source>, 24> &&
               has_size<placement_exporter<memory_source, memory_source>, 24>);
 static_assert(has_size<memory_exporter, 8> && has_size<mixed_exporter<>, 8>);
