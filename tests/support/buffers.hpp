@@ -103,9 +103,8 @@ static_assert(exporter<revoking_test_exporter>);
 /// A device that says what it reaches.
 struct test_device {
   struct mapped {
-    paddock::iova at{};
-    storage_ptr of;
-    [[nodiscard]] paddock::iova iova() const noexcept { return at; }
+    std::byte* bytes{nullptr};  ///< No reference of the storage: the mapping has one.
+    [[nodiscard]] paddock::iova iova() const noexcept { return paddock::iova(reinterpret_cast<std::uintptr_t>(bytes)); }
   };
   using cache = coherent;
 
@@ -114,11 +113,11 @@ struct test_device {
       return fail(errc::limit_reached, "test");
     }
     ++maps;
-    return mapped{paddock::iova(reinterpret_cast<std::uintptr_t>(s->segments().front().address)), s};
+    return mapped{s->segments().front().address};
   }
   [[nodiscard]] result<void> unmap(mapped& m) noexcept {
     ++unmaps;
-    m.of.reset();
+    m = {};
     return {};
   }
   [[nodiscard]] route_choice reach(const segment& where, direction) const noexcept {
@@ -133,9 +132,7 @@ struct test_device {
 static_assert(device<test_device> && reaching_device<test_device>);
 
 /// The device's view of the bytes.
-[[nodiscard]] inline std::byte* device_bytes(const mapping<test_device>& m) noexcept {
-  return m.mapped().of->segments().front().address;
-}
+[[nodiscard]] inline std::byte* device_bytes(const mapping<test_device>& m) noexcept { return m.mapped().bytes; }
 
 /// The least that a device must have.
 struct archetype_device {

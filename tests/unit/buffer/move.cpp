@@ -230,6 +230,24 @@ TEST_CASE("move: the copy's fence stands as kernel, and the old storage stays un
   CHECK(device_bytes(m)[5] == std::byte{42});
 }
 
+TEST_CASE("move: a buffer whose copy is under way does not go before that is done") {
+  exporter_log log;
+  auto buffer = make_buffer(placing_test_exporter(log));
+  engine dma;
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->use_mover(*held, dma));
+    REQUIRE(buffer->move(*held, in_memory, long_enough()));
+  }
+  std::thread hardware([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    dma.finish();  // Reads the old storage, and writes the new one.
+  });
+  buffer.reset();
+  CHECK(dma.done->is_signaled());
+  hardware.join();
+}
+
 TEST_CASE("move: what fails before the copy, and the copy that fails, change nothing") {
   exporter_log log;
   const auto buffer = make_buffer(placing_test_exporter(log));
