@@ -445,6 +445,17 @@ class basic_attachment final : private detail::attachment_node,
     return {};
   }
 
+  void take_away(record& each, bool by_force) noexcept {
+    // order: release: pairs with the acquire in mapping::status().
+    each.status.store(mapping_status::revoked, std::memory_order_release);
+    if (by_force) {
+      core().statistics().count(buffer_statistics::what::forced_unmaps);
+    }
+    if (const auto ended = end_mapping(each); !ended) {
+      report_lost_error(ended.error());
+    }
+  }
+
   // --- what the buffer asks ----------------------------------------------------------------------------------------
 
   [[nodiscard]] jobs tell_invalidated(const resv_lock& held) noexcept override {
@@ -478,14 +489,13 @@ class basic_attachment final : private detail::attachment_node,
     if (!all && !requires { Device::unmaps_on_revoke; }) {
       return;
     }
+    records_.for_each_mapped([&](record& each) noexcept { take_away(each, all); });
+  }
+  void end_stale(const resv_lock&) noexcept override {
     records_.for_each_mapped([&](record& each) noexcept {
-      // order: release, as above.
-      each.status.store(mapping_status::revoked, std::memory_order_release);
-      if (all) {
-        core().statistics().count(buffer_statistics::what::forced_unmaps);
-      }
-      if (const auto ended = end_mapping(each); !ended) {
-        report_lost_error(ended.error());
+      // order: relaxed: it changes under the lock.
+      if (each.status.load(std::memory_order_relaxed) == mapping_status::stale) {
+        take_away(each, true);
       }
     });
   }

@@ -67,6 +67,8 @@ class attachment_node : public boost::intrusive::list_base_hook<> {
   virtual void set_stale() noexcept = 0;
   /// Takes the mappings away from the device. `all`: also those that the importer has not given back yet.
   virtual void end_mappings(const resv_lock& held, bool all) noexcept = 0;
+  /// Takes what is mapped from before a move away from the device.
+  virtual void end_stale(const resv_lock& held) noexcept = 0;
   [[nodiscard]] virtual bool has_mappings() const noexcept = 0;
   /// Whether it would be content with such storage, by its routes and its policy.
   [[nodiscard]] virtual route_choice accepts(std::span<const segment> where) const noexcept = 0;
@@ -181,7 +183,14 @@ class buffer_core {
   // --- without it --------------------------------------------------------------------------------------------------
 
   /// See dma_buf::revoke().
-  [[nodiscard]] result<void> revoke(deadline until, buffer_status after) noexcept;
+  [[nodiscard]] result<void> revoke(deadline until, buffer_status after) noexcept {
+    return revoke(until, after, any_place);
+  }
+  /// The storage of one place goes: where the bytes are elsewhere, only what is still mapped from before a move.
+  [[nodiscard]] result<void> revoke_place(std::size_t place, deadline until, buffer_status after) noexcept {
+    return revoke(until, after, place);
+  }
+  /// With other storage where the exporter has places: what was in the old one is lost anyway.
   [[nodiscard]] result<void> restore() noexcept;
 
   /// A CPU access begins, or ends. Requires, for the beginning: the lock is held.
@@ -285,6 +294,9 @@ class buffer_core {
   }
   [[nodiscard]] result<void> wait_for_jobs(std::span<const jobs> answers, deadline until) noexcept;
   [[nodiscard]] result<void> check_movable(const resv_lock& held, std::size_t place) const noexcept;
+  static constexpr std::size_t any_place = SIZE_MAX;
+  [[nodiscard]] result<void> revoke(deadline until, buffer_status after, std::size_t from) noexcept;
+  [[nodiscard]] result<void> allocate_anew() noexcept;
   /// Another thread's revocation is under way: returns when it is over.
   void wait_while_revoking() const noexcept {
     while (status_.load() == buffer_status::revoking) {
@@ -425,10 +437,17 @@ inline result<route_choice> buffer_core::settle_for(const resv_lock& held, attac
   return answer;
 }
 
-inline result<void> buffer_core::revoke(deadline until, buffer_status after) noexcept {
+inline result<void> buffer_core::revoke(deadline until, buffer_status after, std::size_t from) noexcept {
   PADDOCK_TRY(resv_lock held, reservation_->lock());
   if (telling_) {
     return fail(errc::reentrant, "dma_buf::revoke");
+  }
+  if (from != any_place && from != place_) {
+    static_cast<void>(wait_for_jobs({}, until));
+    for (attachment_node& each : attachments_) {
+      each.end_stale(held);
+    }
+    return {};
   }
   if (status_.load() != buffer_status::live) {
     held.unlock();
@@ -481,12 +500,30 @@ inline result<void> buffer_core::revoke(deadline until, buffer_status after) noe
   return {};
 }
 
+inline result<void> buffer_core::allocate_anew() noexcept {
+  result<storage_ptr> made = fail(errc::unexpected, "dma_buf::restore");
+  std::size_t place = 0;
+  for (; place < place_count(); ++place) {
+    if (made = allocate(place); made) {
+      break;
+    }
+  }
+  PADDOCK_TRY(current_, std::move(made));
+  place_ = place;
+  return {};
+}
+
 inline result<void> buffer_core::restore() noexcept {
   PADDOCK_TRY(const resv_lock held, reservation_->lock());
   switch (status_.load()) {
     case buffer_status::live: return {};
     case buffer_status::revoking: return fail(errc::busy, "dma_buf::restore: it is being revoked");
-    case buffer_status::revoked: status_ = buffer_status::live; return {};
+    case buffer_status::revoked:
+      if (place_count() > 1) {
+        PADDOCK_TRY_VOID(allocate_anew());
+      }
+      status_ = buffer_status::live;
+      return {};
     case buffer_status::dead: break;
   }
   return fail(errc::no_device, "dma_buf::restore");
