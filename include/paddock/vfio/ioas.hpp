@@ -4,7 +4,9 @@
 /// memory or to another device's BAR. vfio::container is its first model.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -19,7 +21,9 @@
 #include <paddock/base/ids.hpp>
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/buffer/mapping.hpp>
 #include <paddock/buffer/segment.hpp>
+#include <paddock/buffer/storage.hpp>
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/bar_slice.hpp>
 #include <paddock/vfio/iova_allocator.hpp>
@@ -35,21 +39,22 @@ struct map_options {
   iova highest{std::numeric_limits<std::uint64_t>::max()};  ///< The last address that the device can issue.
 };
 
-/// What an address of an ioas leads to.
+/// What an address of an ioas leads to. Of storage that is mixed each segment is a range of its own.
 struct mapping_info {
   iova start;
   std::uint64_t size{0};
   storage_kind storage{storage_kind::memory};
 };
 
-/// Live until unmapped or revoked. "unknown" is for kernels that revoke behind our back (iommufd).
-enum class mapping_status : std::uint8_t { live, revoked, unknown };
+/// Of a dma_mapping: live until unmapped or revoked, never stale. "unknown" is for kernels that revoke behind our back
+/// (iommufd).
+using mapping_status = paddock::mapping_status;
 
 namespace detail {
 
 class address_space;
 
-/// One range of an address space. Unmaps when the last dma_mapping that shares it goes.
+/// One range of an address space. Unmaps when its last user goes.
 class mapping_record final : public revocable {
  public:
   mapping_record(std::shared_ptr<address_space> space, iova start, std::uint64_t size, storage_kind storage,
@@ -59,8 +64,26 @@ class mapping_record final : public revocable {
   mapping_record& operator=(const mapping_record&) = delete;
   ~mapping_record();
 
-  /// The kernel has mapped it: from here on the record owes an unmap.
+  /// The kernel has mapped it: from here on the record owes an unmap. There is one user.
   void set_mapped() noexcept { mapped_ = true; }
+  /// For storage that all who map it share: it lives as long as the record, so that its address is no other one's.
+  void keep(storage_ptr what, direction dir) noexcept {
+    kept_storage_ = std::move(what);
+    dir_ = dir;
+  }
+
+  /// One user more. Requires: there is one.
+  void use() noexcept { users_.fetch_add(1); }
+  /// The same for who found the record in a table. Returns false when its last user has gone: it is being unmapped.
+  [[nodiscard]] bool try_use() noexcept {
+    std::uint32_t seen = users_.load();
+    while (seen != 0 && !users_.compare_exchange_weak(seen, seen + 1)) {
+    }
+    return seen != 0;
+  }
+  /// One user less; the last one unmaps.
+  [[nodiscard]] result<void> end_use() noexcept { return users_.fetch_sub(1) == 1 ? unmap() : result<void>(); }
+
   /// Takes the range out of the IOMMU; the addresses stay reserved until the record goes, so that a device that still
   /// uses them faults instead of hitting something new.
   [[nodiscard]] result<void> unmap() noexcept;
@@ -79,6 +102,17 @@ class mapping_record final : public revocable {
   bool mapped_{false};
   bool kept_{false};  ///< The kernel did not unmap it, so the addresses must never be used again.
   std::atomic<bool> revoked_{false};
+  std::atomic<std::uint32_t> users_{1};
+  direction dir_{direction::bidirectional};
+  storage_ptr kept_storage_;
+};
+
+/// Which storage, mapped for which direction: what makes two mappings one.
+struct storage_key {
+  const storage* what;
+  direction dir;
+
+  friend auto operator<=>(const storage_key&, const storage_key&) noexcept = default;
 };
 
 /// What every kind of address space has: the allocator, the table of live ranges, and two calls to the kernel.
@@ -98,8 +132,10 @@ class address_space {
   iova_allocator allocator;
   std::uint64_t page_size{4096};        ///< The smallest page of the IOMMU.
   std::map<iova, mapping_info> ranges;  ///< What is mapped, by start address.
-  /// One mapping a slice, shared by all who map it.
+  /// One mapping a slice or a storage, shared by all who map it. A record takes its storage's entry out before it lets
+  /// go of the storage.
   std::map<bar_slice_key, std::weak_ptr<mapping_record>> slices;
+  std::map<storage_key, std::weak_ptr<mapping_record>> storages;
   std::map<pci::address, std::weak_ptr<revocation_list>> devices;  ///< That are open in this space.
 };
 
@@ -110,45 +146,69 @@ class address_space {
 class [[nodiscard]] dma_mapping {
  public:
   dma_mapping() noexcept = default;
+  /// Takes over one use of it.
   explicit dma_mapping(std::shared_ptr<detail::mapping_record> record) noexcept
-      : record_(std::move(record)), start_(record_->info().start) {}
-  dma_mapping(dma_mapping&&) noexcept = default;
-  dma_mapping& operator=(dma_mapping&&) noexcept = default;
+      : record_(std::move(record)), start_(record_->info().start), uses_(true) {}
+  dma_mapping(dma_mapping&& other) noexcept
+      : record_(std::move(other.record_)), start_(other.start_), uses_(std::exchange(other.uses_, false)) {}
+  dma_mapping& operator=(dma_mapping&& other) noexcept {
+    if (this != &other) {
+      drop();
+      record_ = std::move(other.record_);
+      start_ = other.start_;
+      uses_ = std::exchange(other.uses_, false);
+    }
+    return *this;
+  }
   dma_mapping(const dma_mapping&) = delete;
   dma_mapping& operator=(const dma_mapping&) = delete;
-  ~dma_mapping() = default;
+  ~dma_mapping() { drop(); }
 
   /// The address that the device uses for the first byte.
   [[nodiscard]] paddock::iova iova() const noexcept { return start_; }
   /// The address for byte `offset`. Requires: offset < size().
   [[nodiscard]] paddock::iova iova(std::uint64_t offset) const noexcept { return start_ + offset; }
   [[nodiscard]] std::uint64_t size() const noexcept { return record_ ? record_->info().size : 0; }
-  /// Requires: valid().
+  /// Of storage that is mixed the kind that asks for the most: registers before device_memory before memory; find() of
+  /// the ioas tells it by address. Requires: valid().
   [[nodiscard]] storage_kind storage() const noexcept { return record_->info().storage; }
-  /// Requires: valid().
+  /// Requires: valid(), not retired.
   [[nodiscard]] mapping_status status() const noexcept {
     return record_->revoked() ? mapping_status::revoked : mapping_status::live;
   }
   /// False when default-made, moved from or unmapped.
   [[nodiscard]] bool valid() const noexcept { return record_ != nullptr; }
 
-  /// A second holder of the same range; it is unmapped when the last one goes.
-  [[nodiscard]] dma_mapping share() const noexcept { return dma_mapping(record_); }
+  /// A second holder of the same range; it is unmapped when the last one goes. Requires: valid(), not retired.
+  /// Not const: that of an attachment cannot be shared, so that nobody holds it when the buffer is revoked.
+  [[nodiscard]] dma_mapping share() noexcept {
+    record_->use();
+    return dma_mapping(record_);
+  }
 
   /// Gives up this holder's right. The last one unmaps. Errors: as the unmap call; a mapping that was revoked before is
   /// no error. Without this call the destructor does the same and reports to the lost-error handler.
   [[nodiscard]] result<void> unmap() noexcept {
     const std::shared_ptr<detail::mapping_record> record = std::move(record_);
-    if (record && record.use_count() == 1) {
-      return record->unmap();
-    }
-    return {};
+    return std::exchange(uses_, false) ? record->end_use() : result<void>();
+  }
+  /// The same, but nobody is given the addresses as long as this object lives: a device that has not been told yet may
+  /// still use them, and faults.
+  [[nodiscard]] result<void> retire() noexcept {
+    return std::exchange(uses_, false) ? record_->end_use() : result<void>();
   }
 
  private:
   friend class ioas;
+  void drop() noexcept {
+    if (const auto done = unmap(); !done) {
+      report_lost_error(done.error());
+    }
+  }
+
   std::shared_ptr<detail::mapping_record> record_;
   paddock::iova start_{};
+  bool uses_{false};
 };
 
 /// A handle on an address space; copies share it.
@@ -166,6 +226,15 @@ class ioas {
   /// Errors: as above, and revoked (the provider is gone).
   [[nodiscard]] result<dma_mapping> map(const bar_slice& slice, const map_options& options = {});
 
+  /// Maps all segments of a storage, of whatever kind, into one range: memory by its address, what is behind a BAR by
+  /// that of the CPU's window on it. Storage that is mapped for this direction already is shared by all who map it, and
+  /// lives until the last of them has gone. What is behind a BAR is not revoked by itself: the storage's buffer is
+  /// told, and its attachments unmap. So this is what attachments call, with the buffer's reservation held unless the
+  /// buffer stays; anybody else who maps a buffer's storage sees to it that it is unmapped when the buffer is revoked.
+  /// Locks are taken in the order: revocation list of a device, reservation, ioas; so no revocation list here.
+  /// Errors: as above (each segment has whole pages); not_mappable (a segment without an address).
+  [[nodiscard]] result<dma_mapping> map(const storage_ptr& what, const map_options& options = {});
+
   /// What lies at an address, if anything is mapped there.
   [[nodiscard]] std::optional<mapping_info> find(iova address) const;
   /// Never hands out these addresses, for devices with ideas of their own.
@@ -181,10 +250,16 @@ class ioas {
   [[nodiscard]] const std::shared_ptr<detail::address_space>& space() const noexcept { return space_; }
 
  private:
-  // Requires the caller to hold space_->mutex.
-  [[nodiscard]] result<dma_mapping> map_range(void* memory, std::uint64_t size, storage_kind storage,
-                                              const std::shared_ptr<revocation_list>& provider,
-                                              const map_options& options);
+  using record_ptr = std::shared_ptr<detail::mapping_record>;
+
+  // Both require the caller to hold space_->mutex.
+  [[nodiscard]] result<record_ptr> map_range(std::span<const segment> pieces,
+                                             const std::shared_ptr<revocation_list>& provider,
+                                             const map_options& options);
+  [[nodiscard]] result<void> map_pieces(std::span<const segment> pieces, iova start, std::uint64_t size, direction dir);
+  /// One user more of what is mapped already, if that suits. `known` must outlive the caller's hold of the mutex.
+  [[nodiscard]] static bool share(record_ptr& known, const std::weak_ptr<detail::mapping_record>& entry,
+                                  const map_options& options) noexcept;
 
   std::shared_ptr<detail::address_space> space_;
 };
@@ -199,7 +274,7 @@ inline result<void> mapping_record::unmap() noexcept {
   const auto unmapped = space_->unmap_pages(start_, size_);
   kept_ = !unmapped;
   const std::lock_guard space_guard(space_->mutex);
-  space_->ranges.erase(start_);
+  space_->ranges.erase(space_->ranges.lower_bound(start_), space_->ranges.upper_bound(start_ + (size_ - 1)));
   return unmapped;
 }
 
@@ -221,20 +296,54 @@ inline mapping_record::~mapping_record() {
   if (!kept_) {
     space_->allocator.release(start_, size_);
   }
-  std::erase_if(space_->slices, [](const auto& slice) { return slice.second.expired(); });
+  if (kept_storage_ == nullptr) {
+    std::erase_if(space_->slices, [](const auto& slice) { return slice.second.expired(); });
+  } else if (const auto known = space_->storages.find({kept_storage_.get(), dir_});
+             known != space_->storages.end() && known->second.expired()) {
+    space_->storages.erase(known);
+  }
 }
 
 }  // namespace detail
 
-inline result<dma_mapping> ioas::map_range(void* memory, std::uint64_t size, storage_kind storage,
-                                           const std::shared_ptr<revocation_list>& provider,
-                                           const map_options& options) {
-  const std::uint64_t page = space_->page_size;
-  if (size == 0) {
-    return fail(errc::invalid_argument, "ioas::map: empty range");
+inline result<void> ioas::map_pieces(std::span<const segment> pieces, iova start, std::uint64_t size, direction dir) {
+  std::uint64_t done = 0;
+  for (const segment& each : pieces) {
+    if (auto mapped = space_->map_pages(each.address, start + done, each.length, dir); !mapped) {
+      if (const auto undone = done == 0 ? result<void>() : space_->unmap_pages(start, done); !undone) {
+        report_lost_error(undone.error());
+        space_->allocator.release(start + done, size - done);  // The addresses before are never used again.
+      } else {
+        space_->allocator.release(start, size);
+      }
+      return mapped;
+    }
+    done += each.length;
   }
-  if (reinterpret_cast<std::uintptr_t>(memory) % page != 0 || size % page != 0 ||
-      (options.at && options.at->value() % page != 0)) {
+  for (const segment& each : pieces) {
+    space_->ranges[start] = {start, each.length, each.kind};
+    start = start + each.length;
+  }
+  return {};
+}
+
+inline result<ioas::record_ptr> ioas::map_range(std::span<const segment> pieces,
+                                                const std::shared_ptr<revocation_list>& provider,
+                                                const map_options& options) {
+  const std::uint64_t page = space_->page_size;
+  std::uint64_t size = 0;
+  storage_kind kind = storage_kind::memory;
+  for (const segment& each : pieces) {
+    if (each.length == 0) {
+      return fail(errc::invalid_argument, "ioas::map: empty range");
+    }
+    if (reinterpret_cast<std::uintptr_t>(each.address) % page != 0 || each.length % page != 0) {
+      return fail(errc::misaligned, "ioas::map");
+    }
+    size += each.length;
+    kind = std::max(kind, each.kind);
+  }
+  if (options.at && options.at->value() % page != 0) {
     return fail(errc::misaligned, "ioas::map");
   }
   const std::uint64_t alignment = options.alignment > page ? options.alignment : page;
@@ -251,24 +360,34 @@ inline result<dma_mapping> ioas::map_range(void* memory, std::uint64_t size, sto
   } else {
     PADDOCK_TRY(start, space_->allocator.allocate(size, alignment, options.highest));
   }
-  if (auto mapped = space_->map_pages(memory, start, size, options.dir); !mapped) {
-    space_->allocator.release(start, size);
-    return fail(mapped.error());
-  }
-  space_->ranges[start] = {start, size, storage};
-  auto record = std::make_shared<detail::mapping_record>(space_, start, size, storage, provider);
+  PADDOCK_TRY_VOID(map_pieces(pieces, start, size, options.dir));
+  auto record = std::make_shared<detail::mapping_record>(space_, start, size, kind, provider);
   record->set_mapped();
-  return dma_mapping(std::move(record));
+  return record;
+}
+
+inline bool ioas::share(record_ptr& known, const std::weak_ptr<detail::mapping_record>& entry,
+                        const map_options& options) noexcept {
+  known = entry.lock();
+  if (!known || known->revoked()) {
+    return false;
+  }
+  const mapping_info info = known->info();
+  return (!options.at || *options.at == info.start) &&
+         (options.alignment == 0 || info.start.value() % options.alignment == 0) &&
+         (info.start + (info.size - 1)) <= options.highest && known->try_use();
 }
 
 inline result<dma_mapping> ioas::map(std::span<std::byte> memory, const map_options& options) {
+  const segment all{.kind = storage_kind::memory, .length = memory.size(), .address = memory.data()};
   const std::lock_guard guard(space_->mutex);
-  return map_range(memory.data(), memory.size(), storage_kind::memory, nullptr, options);
+  PADDOCK_TRY(auto record, map_range({&all, 1}, nullptr, options));
+  return dma_mapping(std::move(record));
 }
 
 inline result<dma_mapping> ioas::map(const bar_slice& slice, const map_options& options) {
   // Declared first: the last reference of a record must not go while the space is locked.
-  std::shared_ptr<detail::mapping_record> known;
+  record_ptr known;
   const auto no_revocation = slice.listeners_->lock();
   if (!slice.window_->live()) {
     return fail(errc::revoked, "ioas::map: the BAR's device has no memory now");
@@ -278,23 +397,37 @@ inline result<dma_mapping> ioas::map(const bar_slice& slice, const map_options& 
   }
   const std::lock_guard guard(space_->mutex);
   const bar_slice_key key{slice.provider_, slice.bar_, slice.offset_, slice.length_, options.dir};
-  if (const auto found = space_->slices.find(key); found != space_->slices.end()) {
-    known = found->second.lock();
-    const auto fits = [&](const mapping_info& info) {
-      return (!options.at || *options.at == info.start) &&
-             (options.alignment == 0 || info.start.value() % options.alignment == 0) &&
-             (info.start + (info.size - 1)) <= options.highest;
-    };
-    if (known && !known->revoked() && fits(known->info())) {
-      return dma_mapping(known);
-    }
+  if (const auto found = space_->slices.find(key);
+      found != space_->slices.end() && share(known, found->second, options)) {
+    return dma_mapping(known);
   }
-  PADDOCK_TRY(auto mapping, map_range(slice.window_->base() + slice.offset_, slice.length_, storage_kind::device_memory,
-                                      slice.listeners_, options));
-  space_->slices[key] = mapping.record_;
+  const segment all{
+      .kind = storage_kind::device_memory, .length = slice.length_, .address = slice.window_->base() + slice.offset_};
+  PADDOCK_TRY(auto record, map_range({&all, 1}, slice.listeners_, options));
+  space_->slices[key] = record;
   // Cannot fail: the window is live under the same lock, so the device is not closed.
-  static_cast<void>(slice.listeners_->join(*mapping.record_));
-  return mapping;
+  static_cast<void>(slice.listeners_->join(*record));
+  return dma_mapping(std::move(record));
+}
+
+inline result<dma_mapping> ioas::map(const storage_ptr& what, const map_options& options) {
+  if (what == nullptr) {
+    return fail(errc::invalid_argument, "ioas::map: no storage");
+  }
+  if (std::ranges::any_of(what->segments(), [](const segment& each) { return each.address == nullptr; })) {
+    return fail(errc::not_mappable, "ioas::map: storage that has no address here");
+  }
+  record_ptr known;  // Declared first, as above.
+  const std::lock_guard guard(space_->mutex);
+  const detail::storage_key key{what.get(), options.dir};
+  if (const auto found = space_->storages.find(key);
+      found != space_->storages.end() && share(known, found->second, options)) {
+    return dma_mapping(known);
+  }
+  PADDOCK_TRY(auto record, map_range(what->segments(), nullptr, options));
+  record->keep(what, options.dir);
+  space_->storages[key] = record;
+  return dma_mapping(std::move(record));
 }
 
 inline std::optional<mapping_info> ioas::find(iova address) const {

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The bookkeeping of an address space over a recording kernel: real IOMMUs are in the VM lane, but none of them can be
-// told to fail on demand.
+// The bookkeeping of an address space over a recording kernel.
 #include <paddock/vfio/ioas.hpp>
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -13,74 +9,19 @@
 #include <thread>
 #include <vector>
 
-#include <paddock/vfio/device_state.hpp>
-
+#include "address_spaces.hpp"
 #include "catch.hpp"
 
 using namespace paddock;
+using namespace paddock::test;
 
 namespace {
-
-struct recording_space final : vfio::detail::address_space {
-  std::atomic<int> mapped{0};
-  std::atomic<int> maps{0};
-  errc refuse_map{};
-  errc refuse_unmap{};
-
-  result<void> map_pages(void*, iova, std::uint64_t, direction) noexcept override {
-    if (refuse_map != errc{}) {
-      return fail(refuse_map, "map");
-    }
-    ++maps;
-    ++mapped;
-    return {};
-  }
-  result<void> unmap_pages(iova, std::uint64_t) noexcept override {
-    --mapped;
-    if (refuse_unmap != errc{}) {
-      return fail(refuse_unmap, "unmap");
-    }
-    return {};
-  }
-  result<std::uint32_t> available() noexcept override { return 0U; }
-};
-
-struct test_space : vfio::ioas {
-  explicit test_space(const std::shared_ptr<recording_space>& made) : ioas(made), kernel(*made) {
-    kernel.allocator.set_usable({{iova(0), iova(0xffffffff)}});
-  }
-  test_space() : test_space(std::make_shared<recording_space>()) {}
-  recording_space& kernel;
-};
 
 alignas(4096) std::array<std::byte, std::size_t{8} * 4096> memory;
 
 std::span<std::byte> pages(std::size_t first, std::size_t count) {
   return std::span(memory).subspan(first * 4096, count * 4096);
 }
-
-/// A device whose one BAR is a memfd.
-struct fake_device {
-  unique_fd file = unique_fd::adopt(::memfd_create("bar", MFD_CLOEXEC));
-  std::shared_ptr<vfio::detail::device_state> state =
-      std::make_shared<vfio::detail::device_state>(pci::address{0, 1, 0, 0}, unique_fd{});
-  std::shared_ptr<vfio::detail::bar_window> window;
-
-  fake_device() {
-    REQUIRE(::ftruncate(file.get(), std::size_t{8} * 4096) == 0);
-    vfio::region info;
-    info.size = std::size_t{8} * 4096;
-    info.readable = true;
-    info.writable = true;
-    info.areas = {{0, std::uint64_t{6} * 4096}};
-    auto made = vfio::detail::bar_window::create(file, info);
-    REQUIRE(made);
-    window = *made;
-  }
-  [[nodiscard]] vfio::bar_slice slice(std::uint64_t offset, std::uint64_t length) const {
-    return {state->address, bar_index(0), offset, length, window, state->listeners};
-  }
-};
 
 int lost = 0;
 
