@@ -20,6 +20,7 @@
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
+#include <paddock/buffer/device.hpp>
 #include <paddock/detail/syscall.hpp>
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/bar.hpp>
@@ -27,19 +28,19 @@
 #include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device_state.hpp>
 #include <paddock/vfio/irq.hpp>
+#include <paddock/vfio/reach.hpp>
 #include <paddock/vfio/region.hpp>
 #include <paddock/vfio/revocation.hpp>
 
 namespace PADDOCK_NAMESPACE::vfio {
 
 /// Movable; closes the device when destroyed. Mappings of its BARs in any address space of this process are revoked
-/// before the storage goes away, whoever asked for it.
+/// before the storage goes away, whoever asked for it, and so are buffers in its BARs: whoever resets, closes or
+/// removes it, or writes its config space, holds no reservation meanwhile, since these buffers take theirs.
 /// Thread-safety: any thread. A revocation waits for maps of this device's BARs that are under way, and they for it.
 /// A forked child may drop what it inherited, and takes nothing away from its parent; it must not use it.
 class [[nodiscard]] device {
  public:
-  static constexpr bool maps_by_address = true;  ///< See paddock::device.
-
   /// Opens a device that is bound to vfio-pci, with memory decoding on and bus mastering off, and attaches its group to
   /// the container.
   /// Errors: not_found, unsupported_by_platform (no IOMMU), not_bound, not_viable, busy (somebody else has the group,
@@ -52,6 +53,8 @@ class [[nodiscard]] device {
       close();
       space_ = std::move(other.space_);
       state_ = std::move(other.state_);
+      routes_ = other.routes_;
+      highest_ = other.highest_;
     }
     return *this;
   }
@@ -118,6 +121,41 @@ class [[nodiscard]] device {
   [[nodiscard]] result<void> join(revocable& driver) { return state_->listeners->join_first(driver); }
   void leave(revocable& driver) noexcept { state_->listeners->leave(driver); }
 
+  // --- an importer of buffers: a model of paddock::device. Requires: it stays where it is while it is attached.
+  // -------
+
+  using mapped = dma_mapping;
+  using cache = coherent;  ///< VFIO demands that of the IOMMU.
+  static constexpr bool maps_by_address = true;  ///< And pins pages, which exporters must allow.
+  /// The IOMMU takes the storage away from the device, so that the importer's hook only has to quiesce its queues.
+  static constexpr bool unmaps_on_revoke = true;
+
+  /// As ioas::map() of a storage.
+  [[nodiscard]] result<mapped> map(const storage_ptr& what, direction dir) {
+    return space_.map(what, {.dir = dir, .highest = highest_});
+  }
+  /// The addresses stay reserved until the mapping goes. Errors: as dma_mapping::unmap().
+  [[nodiscard]] result<void> unmap(mapped& gone) noexcept { return gone.retire(); }
+
+  /// System memory is reached. A BAR, also one of its own, is reached where the routes of the transactions that `dir`
+  /// needs are certain for a process's DMA; without use_routes() nothing is known of them.
+  [[nodiscard]] route_choice reach(const segment& where, direction dir) const noexcept {
+    return routes_.reach(where, dir);
+  }
+  /// What decides about BARs from here on: the machine's routes, and quirks of your own, such as what pci::verify() has
+  /// seen. Requires: both outlive the device, and stay where they are; nothing is being attached. Errors: not_found
+  /// (the device is not in that topology).
+  [[nodiscard]] result<void> use_routes(const pci::topology& machine, std::span<const pci::quirk> known = {}) noexcept {
+    return routes_.use(machine, address(), known);
+  }
+  /// Takes every BAR for reached of which nothing is known: the program knows that this machine's root complex forwards
+  /// what is issued, and that no redirect nor filter is on the way. Where it is wrong, writes are lost without a word,
+  /// reads return ones, and on some machines the whole machine stops with an error. What routes say is lost or damaged
+  /// stays so. pci::verify() is the way to find out. Requires: nothing is being attached.
+  void trust_routes(bool on = true) noexcept { routes_.trust(on); }
+  /// The last address that the device can issue: buffers are mapped at or below it. Requires: as above.
+  void limit_addresses(iova highest) noexcept { highest_ = highest; }
+
   /// The answer to irq_kind::request: revokes, lets go of the BARs and closes, so that the kernel's removal goes on.
   void remove() noexcept { shut(revoke_reason::removed); }
   /// Revokes, lets go of the BARs and closes. Whatever is still held finds no_device.
@@ -141,7 +179,10 @@ class [[nodiscard]] device {
 
   container space_;
   std::shared_ptr<detail::device_state> state_;
+  detail::route_knowledge routes_;
+  iova highest_{map_options{}.highest};
 };
+static_assert(reaching_device<device>);
 
 inline result<device> device::open(container space, const pci::address& address) {
   PADDOCK_TRY(const auto attached, space.attach_group_of(address));
