@@ -95,9 +95,9 @@ concept identified_exporter = exporter<E> && requires(const E& e) {
 };
 
 /// It has to know its buffer: its storage goes with a device's reset, say. bound() is called once, at the end of
-/// dma_buf::create(). hold_storage() is called by dma_buf::restore(), without the reservation: it fails while there is
-/// no storage to give new life to, and keeps it there as long as what it returns lives. The core that it is given is
-/// not the buffer's user, and lives until the exporter's destructor has returned.
+/// dma_buf::create(). hold_storage() is called by dma_buf::restore(): it fails while there is no storage to give new
+/// life to, and keeps it there as long as what it returns lives. Both may take what is taken before reservations. The
+/// core that it is given is not the buffer's user, and lives until the exporter's destructor has returned.
 template <class E>
 concept bound_exporter = exporter<E> && requires(E& e, const E& seen, detail::buffer_core& buffer) {
   { e.bound(buffer) }

@@ -15,6 +15,10 @@
 
 namespace PADDOCK_NAMESPACE::vfio {
 
+namespace detail {
+class exported_bar;
+}  // namespace detail
+
 /// Which bytes of which BAR, mapped for which direction: what makes two mappings one.
 struct bar_slice_key {
   pci::address provider;
@@ -45,6 +49,7 @@ class bar_slice {
 
  private:
   friend class ioas;
+  friend class detail::exported_bar;
 
   pci::address provider_;
   bar_index bar_;

@@ -8,9 +8,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include <boost/intrusive/list.hpp>
 
+#include <paddock/base/checking.hpp>
 #include <paddock/base/result.hpp>
 
 namespace PADDOCK_NAMESPACE::vfio {
@@ -47,6 +49,10 @@ class revocable : public boost::intrusive::list_base_hook<> {
 /// Thread-safety: any thread. leave() waits while another thread is telling that very listener.
 class revocation_list {
  public:
+  /// For checked programs: what is taken before reservations. One kind for all devices: who is told of one device's
+  /// revocation does not begin another one's.
+  static constexpr const char* lock_name = "a device's revocation";
+
   /// Held over whatever takes the storage away or brings it back, and over mapping it, so that neither falls into the
   /// middle of the other. Not needed to join or leave. Recursive: on_revoke() may ask for more of the same.
   [[nodiscard]] std::unique_lock<std::recursive_mutex> lock() { return std::unique_lock(storage_); }
@@ -66,8 +72,13 @@ class revocation_list {
     told_one_.wait(guard, [&] { return !is_being_told(listener) || ::pthread_equal(teller_, ::pthread_self()) != 0; });
   }
 
-  /// Tells everyone who is on the list now. Requires: lock() is held.
-  void revoke(revoke_reason reason) noexcept {
+  /// Tells everyone who is on the list now. Requires: lock() is held; the thread holds no reservation, since buffers
+  /// take theirs when they are told (a checked program says so).
+  void revoke(revoke_reason reason, place at = place::here()) noexcept {
+    std::optional<checked_lock_section> order;
+    if (telling_ == nullptr) {  // Else it is this thread, in the middle of the same.
+      order.emplace(lock_name, this, at);
+    }
     std::unique_lock guard(mutex_);
     // A list of the object's, not of this call: when on_revoke() leads here again, by destroying the device, say, all
     // who are left are told before that call goes on.
@@ -83,6 +94,12 @@ class revocation_list {
       telling_ = now.outer;
       told_one_.notify_all();
     }
+  }
+
+  /// Whether this thread, or another one, is in the middle of revoke().
+  [[nodiscard]] bool is_revoking() const noexcept {
+    const std::lock_guard guard(mutex_);
+    return telling_ != nullptr || !to_tell_.empty();
   }
 
   /// No device any more: nobody can join. Requires: lock() is held.
