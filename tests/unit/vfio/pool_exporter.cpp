@@ -49,6 +49,27 @@ TEST_CASE("a buffer has pages of the pool until its last mapping is gone") {
   CHECK(pool.available() == 4 * page);
 }
 
+TEST_CASE("pages of a revoked mapping are nobody else's until its handle goes, also when the buffer is gone") {
+  const fake_device device;
+  test_space space;
+  auto pool = make_pool(device);
+  auto made = *buffer::create(*vfio::pool_exporter::create(pool, device.bar(), page));
+  test_importer by(space);
+  attachment<buffer, test_importer, revocable> link;
+  REQUIRE(link.attach(made, by));
+  mapping<test_importer> mapped;
+  {
+    const resv_lock held = *made->lock();
+    mapped = std::move(*(*link.arm(held))->map(held, direction::bidirectional));
+  }
+  device.reset();
+  CHECK(link.detach());
+  made.reset();
+  CHECK(pool.available() == 3 * page);
+  { const auto gone = std::move(mapped); }
+  CHECK(pool.available() == 4 * page);
+}
+
 TEST_CASE("a pool's buffer is revoked with its device, and does not come back once the pool is revoked") {
   const fake_device device;
   auto pool = make_pool(device);
