@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSL-1.0
 """Says what the benchmarks found: report.py [--check] RESULTS.json... [--guest RESULTS.json] [--into FOLDER]
 
-Reads what bench_fence, bench_resv and bench_route wrote on one machine, and what bench_kernel did on another, prints a
-table, and with --into writes FOLDER/performance.md, and below FOLDER/performance its figures as JSON and its plots. No
-number makes it fail; with --check, missing and senseless ones do: every row and every subject that a target names must be
-there.
+Reads what bench_fence, bench_resv, bench_buffer and bench_route wrote on one machine, and what bench_kernel did on
+another, prints a table, and with --into writes FOLDER/performance.md, and below FOLDER/performance its figures as JSON
+and its plots. No number makes it fail; with --check, missing and senseless ones do: every row and every subject that a
+target names must be there.
 """
 import argparse
 import json
@@ -41,7 +41,8 @@ class Results:
 
     def read(self, file):
         read = json.loads(Path(file).read_text())
-        for run in read["benchmarks"]:
+        # They were shuffled; the tables have them in the order in which they are registered.
+        for run in sorted(read["benchmarks"], key=lambda run: run["family_index"]):
             if run.get("run_type") == "aggregate":
                 continue
             row, subject = run["name"].removesuffix("/iterations:1/manual_time").split("/", 1)
@@ -137,6 +138,8 @@ def shown(group):
         return [("ns", "ns"), ("99th percentile, ns", "p99_ns"), ("stalls in a million", "stalls_per_million")]
     if group.title == "Asleep":
         return [("ns", "ns"), ("of it the signaler's, ns", "signaler_ns")]
+    if group.figure == "bytes":
+        return [("bytes", "bytes")]
     return [("ns", "ns"), ("RMW", "rmw")]
 
 
@@ -159,8 +162,9 @@ def lead_figures(group):
 def table(results, group):
     """(headings, lines) of a group."""
     columns = shown(group)
-    leads = lead_figures(group)
-    ratio = ["paddock's is 1"] if len(leads) == 1 else [f"paddock's is 1, {name}" for name in DISTANCES]
+    leads = lead_figures(group) if group.one else []
+    is_one = f"{group.one}'s is 1"
+    ratio = [f"{is_one}, {name}" for name in DISTANCES] if len(leads) > 1 else [is_one] * len(leads)
     headings = ["Operation", "Who"] + [heading for heading, _ in columns] + ratio
     lines = []
     for row in group.rows:

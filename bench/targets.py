@@ -14,6 +14,7 @@ UNITS = {
     "p99_ns": "ns",
     "signaler_ns": "ns",
     "stalls_per_million": "stalls in a million",
+    "bytes": "bytes",
 }
 
 
@@ -30,6 +31,7 @@ class Group(NamedTuple):
     rows: list  # Those of the report's tables, in this order.
     figure: str  # What the tables and plots show of them.
     words: str
+    one: Optional[str] = "paddock"  # Whose figures are 1 in the last column. None: there is no such column.
 
 
 GROUPS = [
@@ -123,6 +125,34 @@ GROUPS = [
         "Both threads lock sets drawn at random, which meet in nearly every fourth.",
     ),
     Group(
+        "Buffers: uses",
+        [
+            "buffer: attach, map, unmap, detach",
+            "buffer: map and unmap",
+            "buffer: map and unmap, 4 done fences",
+            "buffer: map and unmap, lock held",
+            "buffer: read by CPU",
+        ],
+        "rmw",
+        "Memory in one piece, and a device that maps by doing nothing. The attachments are pinned, and movable where the "
+        "lock is held. With auto_fence, the default, a map looks whether the buffer's jobs are done, which they are here. "
+        "Nothing is allocated after the first map, as `tests/count/buffer.cpp` counts. By hand, a node of the list is "
+        "allocated for each attach, and mappings are only counted.",
+    ),
+    Group(
+        "Buffers: moves",
+        [
+            "buffer: move, 1 importer",
+            "buffer: move, 16 importers, each",
+            "buffer: move, 256 importers, each",
+            "buffer: move, an importer more",
+        ],
+        "rmw",
+        "Each importer is armed, and told; when it has a mapping, that turns stale. The lock is held, the mover copies "
+        "nothing, and the memory is there. An importer's share of the whole move, and last, from 16 to 256, by how much "
+        "the move is longer for each.",
+    ),
+    Group(
         "Routes",
         ["route: load 517 functions", "route: between two", "route: all of 100 endpoints", "route: nearest of 64 for 16",
          "pool: allocate and free"],
@@ -159,6 +189,13 @@ GROUPS = [
         ["adds from 2 threads", "adds from 4 threads", "adds from 8 threads", "signal among 8 removers"],
         "ns",
         "On two cores: what one add takes the machine, and what a signal takes while eight threads add and remove.",
+    ),
+    Group(
+        "Sizes",
+        ["size: dma_buf", "size: attachment", "size: mapping", "size: mapping's record", "size: storage", "size: CPU access"],
+        "bytes",
+        "What `sizeof` says. An attachment makes a record for its first mapping, and keeps it for the next ones.",
+        None,
     ),
 ]
 
@@ -234,6 +271,13 @@ TARGETS = [
     *(Target(f"resv: lock {n} of 64", 0.85, "std::scoped_lock") for n in (2, 4, 16)),
     Target("resv: lock 4 of 64, 2 threads", 1.15, "std::scoped_lock", "near and far"),
     Target("resv: lock 4 of 64, 2 threads, 1 us inside", 0.6, "std::scoped_lock", "near and far"),
+    *(Target("buffer: attach, map, unmap, detach", 6.0, subject=subject) for subject in ("paddock", "paddock, no auto_fence")),
+    *(Target("buffer: map and unmap, lock held", 2.0, subject=subject) for subject in ("paddock", "paddock, no auto_fence")),
+    Target("buffer: read by CPU", 2.5, "pthread_rwlock"),
+    *(
+        Target("buffer: move, 256 importers, each", 1.2, f"buffer: move, 16 importers, each/{subject}", subject=subject)
+        for subject in ("paddock", "paddock, mapped")
+    ),
     Target("route: load 517 functions", 1.2, "lspci -n -F", "ns"),
     Target("route: between two", 200, None, "ns"),
     Target("route: all of 100 endpoints", 5e6, None, "ns"),
@@ -288,6 +332,14 @@ WHY = {
     "nothing, and one that does not holds up all writers.",
     ("resv: test_signaled, a writer", "liburcu memb"): "Its writer here frees nothing, and counts no references.",
     ("resv: snapshot of 4", "liburcu memb, guard"): "Its thread is known beforehand; a reservation looks it up.",
+    **{
+        ("buffer: attach", peer): "Nobody else can do anything with its storage: it asks for no route, pins nothing, and keeps "
+        "no record of a mapping by which a move or a revocation could take it away."
+        for peer in ("std::mutex and std::list", "std::mutex and std::list, no auto_fence")
+    },
+    ("buffer: map", "std::mutex and std::list, no auto_fence"): "It adds one to a number.",
+    ("buffer: read by CPU", "pthread_rwlock"): "It keeps writers out, and that is all: an access by CPU also waits for jobs, and "
+    "holds moves and revocations off, for which it takes the buffer's lock at its beginning.",
     ("nvme_copy: 8 MiB", "paddock, system memory"): "QEMU serves an emulated controller's memory access by access.",
     ("route: load", "lspci -F"): "It lists the functions, and puts them into no tree; the text is not looked through before.",
     ("route: load", "lspci -n -F"): "As lspci -F.",
