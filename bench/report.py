@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSL-1.0
 """Says what the benchmarks found: report.py [--check] RESULTS.json... [--guest RESULTS.json] [--into FOLDER]
 
-Reads what bench_fence, bench_resv, bench_buffer and bench_route wrote on one machine, and what bench_kernel did on
-another, prints a table, and with --into writes FOLDER/performance.md, and below FOLDER/performance its figures as JSON
-and its plots. No number makes it fail; with --check, missing and senseless ones do: every row and every subject that a
-target names must be there.
+Reads what bench_fence, bench_resv, bench_buffer, bench_route and compile_time.py wrote on one machine, and what
+bench_kernel did on another, prints a table, and with --into writes FOLDER/performance.md, and below FOLDER/performance
+its figures as JSON and its plots. No number makes it fail; with --check, missing and senseless ones do: every row and
+every subject that a target names must be there.
 """
 import argparse
 import json
@@ -35,8 +35,9 @@ class Results:
         self.context = contexts[0]
         for file, context in zip(files, contexts):
             for key in MACHINE:
-                if context[key] != self.context[key]:
+                if context.get(key, self.context[key]) != self.context[key]:
                     sys.exit(f"{file}: {key} is {context[key]}, and {self.context[key]} in {files[0]}")
+        self.compilers = next((context["compilers"] for context in contexts if "compilers" in context), {})
         self.guest = self.read(guest) if guest else None
 
     def read(self, file):
@@ -140,7 +141,17 @@ def shown(group):
         return [("ns", "ns"), ("of it the signaler's, ns", "signaler_ns")]
     if group.figure == "bytes":
         return [("bytes", "bytes")]
+    if group.figure == "cpu_s":
+        return [("CPU, s", "cpu_s")]
     return [("ns", "ns"), ("RMW", "rmw")]
+
+
+def against_one(results, row, subject, figure, one):
+    """How many times that one's figure the subject's is."""
+    if one == "paddock":
+        return against_paddock(results, row, subject, figure)
+    base = results.median(row, one, figure)
+    return results.median(row, subject, figure) / base if base and subject != one else None
 
 
 def against_paddock(results, row, subject, figure):
@@ -163,7 +174,7 @@ def table(results, group):
     """(headings, lines) of a group."""
     columns = shown(group)
     leads = lead_figures(group) if group.one else []
-    is_one = f"{group.one}'s is 1"
+    is_one = f"{group.one}'s is 1".removeprefix("floor: ")
     ratio = [f"{is_one}, {name}" for name in DISTANCES] if len(leads) > 1 else [is_one] * len(leads)
     headings = ["Operation", "Who"] + [heading for heading, _ in columns] + ratio
     lines = []
@@ -176,7 +187,7 @@ def table(results, group):
                 value = results.median(row, subject, figure)
                 cells.append("" if value is None else figure_of(value))
             for figure in leads:
-                value = against_paddock(results, row, subject, figure)
+                value = against_one(results, row, subject, figure, group.one)
                 cells.append("" if value is None else f"{figure_of(value)}")
             lines.append(cells)
     return headings, lines
@@ -184,7 +195,10 @@ def table(results, group):
 
 def words_of(results, group):
     guest = results.guest
-    return group.words.format(guest=f"{guest['kernel']} on a {guest['cpu']}" if guest else "")
+    return group.words.format(
+        guest=f"{guest['kernel']} on a {guest['cpu']}" if guest else "",
+        compilers=", ".join(f"{name} {version}" for name, version in results.compilers.items()),
+    )
 
 
 def print_table(headings, lines):

@@ -15,6 +15,7 @@ UNITS = {
     "signaler_ns": "ns",
     "stalls_per_million": "stalls in a million",
     "bytes": "bytes",
+    "cpu_s": "s",
 }
 
 
@@ -196,6 +197,13 @@ GROUPS = [
         "bytes",
         "What `sizeof` says. An attachment makes a record for its first mapping, and keeps it for the next ones.",
         None,
+    ),
+    Group(
+        "Compile time",
+        ["compile: g++", "compile: clang++"],
+        "cpu_s",
+        "Seconds of CPU for a translation unit that does nothing but include, at -O2: {compilers}.",
+        "floor: <vector> and fmt/format.h",
     ),
 ]
 
