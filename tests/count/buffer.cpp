@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/cpu_access.hpp>
 
 #include "buffers.hpp"
 #include "catch.hpp"
@@ -88,6 +89,11 @@ bool map_movable(movable_use& of) {
 }
 bool unmap_movable(movable_use& of) { return of.armed->unmap(*of.held, std::move(of.m)).has_value(); }
 
+bool read_by_cpu(fenced_use& of) {
+  auto opened = cpu_access<access::read>::begin(*of.buffer);
+  return opened && opened->finish();
+}
+
 struct address_of_byte {
   mapping<plain_device> m;
   std::uint64_t offset{64};
@@ -149,6 +155,15 @@ TEST_CASE("map and unmap of a movable attachment under a held lock cost one refe
     must(counted(unmap_movable, use));
   });
   CHECK(unmapping_cost.events == events{.locked = 1});
+}
+
+TEST_CASE("access by CPU costs a lock pair and its count, and no syscall") {
+  const cost c = cost_of("cpu_access", [] {
+    fenced_use use;
+    must(read_by_cpu(use));
+    must(counted(read_by_cpu, use));
+  });
+  CHECK(c.events == events{.locked = 4});
 }
 
 TEST_CASE("a device's address of a byte is an addition") {

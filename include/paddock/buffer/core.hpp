@@ -196,7 +196,7 @@ class buffer_core {
   /// A CPU access begins, or ends. Requires, for the beginning: the lock is held.
   void hold_for_cpu() noexcept { cpu_accesses_.fetch_add(1); }
   void leave_by_cpu() noexcept {
-    if (cpu_accesses_.fetch_sub(1) == 1) {
+    if (cpu_accesses_.fetch_sub(1) == (cpu_is_awaited | 1U)) {
       futex_wake_all(&cpu_accesses_);
     }
   }
@@ -281,13 +281,16 @@ class buffer_core {
     }
     telling_ = false;
   }
+  /// Requires: the reservation is held, so that nobody else waits.
   [[nodiscard]] bool wait_for_cpu(deadline until) noexcept {
-    for (std::uint32_t seen = cpu_accesses_.load(); seen != 0; seen = cpu_accesses_.load()) {
-      if (!futex_sleep(&cpu_accesses_, seen, until)) {
-        return cpu_accesses_.load() == 0;
-      }
+    if (cpu_accesses_.load() == 0) {
+      return true;
     }
-    return true;
+    std::uint32_t seen = cpu_accesses_.fetch_or(cpu_is_awaited) | cpu_is_awaited;
+    while (seen != cpu_is_awaited && futex_sleep(&cpu_accesses_, seen, until)) {
+      seen = cpu_accesses_.load();
+    }
+    return cpu_accesses_.fetch_and(~cpu_is_awaited) == cpu_is_awaited;
   }
   [[nodiscard]] bool is_mapped() const noexcept {
     return std::ranges::any_of(attachments_, [](const attachment_node& each) { return each.has_mappings(); });
@@ -305,7 +308,8 @@ class buffer_core {
   }
 
   mutable std::atomic<std::uint32_t> references_{0};
-  std::atomic<std::uint32_t> cpu_accesses_{0};
+  static constexpr std::uint32_t cpu_is_awaited = 1U << 31U;
+  std::atomic<std::uint32_t> cpu_accesses_{0};  ///< How many are open, and whether somebody waits for them.
   std::atomic<buffer_status> status_{buffer_status::live};
   std::atomic<std::uint32_t> turn_{0};  ///< Counts unmaps while the buffer is being revoked.
   reservation_ptr registered_;
