@@ -272,6 +272,10 @@ class basic_attachment final : private detail::attachment_node,
   }
   /// Decides how the device gets at the bytes. Requires: the reservation is held.
   [[nodiscard]] result<void> settle(const resv_lock& held, deadline until) noexcept {
+    if (accepts(core().current()->segments()).direct) [[likely]] {
+      bounces_ = false;
+      return {};
+    }
     PADDOCK_TRY(const route_choice way, core().settle_for(held, *this, until));
     bounces_ = !way.direct;
     if (way.direct) {

@@ -433,8 +433,9 @@ inline result<route_choice> buffer_core::settle_for(const resv_lock& held, attac
         return causer.accepts(current_->segments());
       }
       answer = fail(moved.error());
-      if (moved.error() != errc::limit_reached && moved.error() != errc::out_of_memory) {
-        break;  // Not for want of room, which another place may have.
+      if (moved.error() != errc::limit_reached && moved.error() != errc::out_of_memory &&
+          moved.error() != errc::revoked) {
+        break;  // Not for want of room, which another place may have, nor since the place itself is gone.
       }
     }
   }

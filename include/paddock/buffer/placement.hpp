@@ -9,7 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <tuple>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include <paddock/base/result.hpp>
 #include <paddock/buffer/exporter.hpp>
@@ -36,6 +38,14 @@ concept storage_source = std::move_constructible<S> && requires(S& s, const S& s
   noexcept->std::same_as<result<storage_ptr>>;
 };
 
+/// Its storage may be taken back, by a device that is reset, say: it has to know the buffer, and as which place of it.
+/// It calls revoke_place() of the core.
+template <class S>
+concept bound_source = storage_source<S> && requires(S& s, detail::buffer_core& buffer, std::size_t place) {
+  { s.bound(buffer, place) }
+  noexcept->std::same_as<result<void>>;
+};
+
 /// Memory of this process.
 class memory_source {
  public:
@@ -52,7 +62,8 @@ static_assert(storage_source<memory_source>);
 /// somebody maps it who does not reach it where it is, to the first place with which all attachments are content, so
 /// that the same attachments never move it twice. Where there is no such place it stays, and who does not reach it has
 /// a copy (a bounce), or errc::unreachable, as that attachment's route policy says. last_move() of the buffer says
-/// where it went and why. Whoever takes storage of a source back calls revoke() of the buffer.
+/// where it went and why. When a source takes its storage back while the bytes
+/// are there, the buffer is revoked; restore() gives it fresh storage, of the first source that has some.
 template <storage_source... Sources>
 requires(sizeof...(Sources) > 0) class placement_exporter {
  public:
@@ -100,6 +111,28 @@ requires(sizeof...(Sources) > 0) class placement_exporter {
     return made;
   }
 
+  /// For those of its sources that have to know the buffer; see bound_exporter.
+  [[nodiscard]] result<void> bound(detail::buffer_core& buffer) noexcept requires(bound_source<Sources> || ...) {
+    result<void> done;
+    const auto bind = [&](auto& source, std::size_t place) {
+      if constexpr (bound_source<std::remove_reference_t<decltype(source)>>) {
+        done = source.bound(buffer, place);
+      }
+      return done.has_value();
+    };
+    std::apply(
+        [&](Sources&... each) {
+          std::size_t place = 0;
+          static_cast<void>((bind(each, place++) && ...));
+        },
+        sources_);
+    return done;
+  }
+  /// A buffer that comes back gets storage that is there.
+  [[nodiscard]] result<std::monostate> hold_storage() const noexcept requires(bound_source<Sources> || ...) {
+    return std::monostate{};
+  }
+
   /// A source, by its place.
   template <std::size_t Where>
   [[nodiscard]] auto& source() noexcept {
@@ -111,6 +144,7 @@ requires(sizeof...(Sources) > 0) class placement_exporter {
   std::size_t initial_{0};
   std::tuple<Sources...> sources_;
 };
-static_assert(relocating_exporter<placement_exporter<memory_source>>);
+static_assert(relocating_exporter<placement_exporter<memory_source>> &&
+              !bound_exporter<placement_exporter<memory_source>>);
 
 }  // namespace PADDOCK_NAMESPACE

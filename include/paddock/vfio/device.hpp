@@ -125,7 +125,7 @@ class [[nodiscard]] device {
   // -------
 
   using mapped = dma_mapping;
-  using cache = coherent;  ///< VFIO demands that of the IOMMU.
+  using cache = coherent;                        ///< VFIO demands that of the IOMMU.
   static constexpr bool maps_by_address = true;  ///< And pins pages, which exporters must allow.
   /// The IOMMU takes the storage away from the device, so that the importer's hook only has to quiesce its queues.
   static constexpr bool unmaps_on_revoke = true;

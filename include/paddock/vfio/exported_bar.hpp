@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -43,9 +44,10 @@ class buffer_link final : public revocable {
       : list_(std::move(list)), patience_(patience) {}
   ~buffer_link() { list_->leave(*this); }
 
-  /// Once.
-  [[nodiscard]] result<void> join(paddock::detail::buffer_core& buffer) noexcept {
+  /// Once. `place`: the one of the buffer's that the device takes away.
+  [[nodiscard]] result<void> join(paddock::detail::buffer_core& buffer, std::size_t place = 0) noexcept {
     buffer_ = &buffer;
+    place_ = place;
     return list_->join(*this);
   }
 
@@ -65,7 +67,7 @@ class buffer_link final : public revocable {
 
  private:
   void revoke(buffer_status after) noexcept {
-    if (const auto done = buffer_->revoke(deadline::in(patience_), after); !done) {
+    if (const auto done = buffer_->revoke_place(place_, deadline::in(patience_), after); !done) {
       report_lost_error(done.error());
     }
   }
@@ -73,6 +75,7 @@ class buffer_link final : public revocable {
   const std::shared_ptr<revocation_list> list_;
   const std::chrono::nanoseconds patience_;
   paddock::detail::buffer_core* buffer_{nullptr};
+  std::size_t place_{0};
 };
 
 /// The part of a BAR that a buffer is in.
@@ -88,11 +91,7 @@ class exported_bar {
   /// Called by dma_buf::create(). Errors: as hold_storage(); out_of_memory.
   [[nodiscard]] result<void> bound(paddock::detail::buffer_core& buffer) noexcept {
     PADDOCK_TRY(const auto stays, hold_storage());
-    link_.reset(new (std::nothrow) buffer_link(where_.listeners_, options_.patience));
-    if (link_ == nullptr) {
-      return fail(errc::out_of_memory, "bar_exporter");
-    }
-    return link_->join(buffer);
+    return join(buffer, 0);
   }
 
   /// The device's memory answers, and goes on to do so while the returned lock is held. Called by dma_buf::restore().
@@ -100,17 +99,30 @@ class exported_bar {
   /// is being taken away).
   [[nodiscard]] result<std::unique_lock<std::recursive_mutex>> hold_storage(place at = place::here()) const noexcept {
     auto stays = where_.listeners_->lock();
-    if (where_.listeners_->closed()) {
-      return fail(errc::no_device, "bar_exporter: the device is closed");
-    }
-    if (!where_.window_->live() || where_.listeners_->is_revoking()) {
-      return fail(errc::revoked, "bar_exporter: the device's memory does not answer now");
-    }
+    PADDOCK_TRY_VOID(check_there());
     const checked_lock_section order(revocation_list::lock_name, where_.listeners_.get(), at);
     return stays;
   }
 
  protected:
+  /// The same for who holds a reservation, so that it may not wait. Errors: also revoked, while the device is being
+  /// reset or the like.
+  [[nodiscard]] result<std::unique_lock<std::recursive_mutex>> hold_if_there() const noexcept {
+    auto stays = where_.listeners_->try_lock();
+    if (!stays.owns_lock()) {
+      return fail(errc::revoked, "bar_exporter: the device is being reset, or maps something");
+    }
+    PADDOCK_TRY_VOID(check_there());
+    return stays;
+  }
+  /// From here on the buffer is told when what is in its place of that number goes. Errors: no_device, out_of_memory.
+  [[nodiscard]] result<void> join(paddock::detail::buffer_core& buffer, std::size_t place) noexcept {
+    link_.reset(new (std::nothrow) buffer_link(where_.listeners_, options_.patience));
+    if (link_ == nullptr) {
+      return fail(errc::out_of_memory, "bar_exporter");
+    }
+    return link_->join(buffer, place);
+  }
   /// A part of it, counted from the start of the BAR. Errors: not_mappable (the CPU has no window on all of it).
   [[nodiscard]] result<segment> part(storage_kind kind, std::uint64_t offset, std::uint64_t length) const noexcept {
     if (!where_.window_->covers(offset, length)) {
@@ -128,6 +140,17 @@ class exported_bar {
   [[nodiscard]] const std::shared_ptr<bar_window>& window() const noexcept { return where_.window_; }
 
  private:
+  /// Requires: the list is locked.
+  [[nodiscard]] result<void> check_there() const noexcept {
+    if (where_.listeners_->closed()) {
+      return fail(errc::no_device, "bar_exporter: the device is closed");
+    }
+    if (!where_.window_->live() || where_.listeners_->is_revoking()) {
+      return fail(errc::revoked, "bar_exporter: the device's memory does not answer now");
+    }
+    return {};
+  }
+
   bar_slice where_;
   bar_export_options options_;
   std::unique_ptr<buffer_link> link_;

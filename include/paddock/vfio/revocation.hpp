@@ -57,6 +57,9 @@ class revocation_list {
   /// middle of the other. Not needed to join or leave. Recursive: on_revoke() may ask for more of the same.
   [[nodiscard]] std::unique_lock<std::recursive_mutex> lock() { return std::unique_lock(storage_); }
 
+  /// The same if it is to be had at once: for those who hold what is taken after it.
+  [[nodiscard]] std::unique_lock<std::recursive_mutex> try_lock() { return {storage_, std::try_to_lock}; }
+
   /// The driver joins in front, so that it quiesces its queues before their storage is unmapped.
   /// Errors: no_device (the device is closed: nobody would ever be told).
   [[nodiscard]] result<void> join_first(revocable& listener) { return insert(listener, true); }
