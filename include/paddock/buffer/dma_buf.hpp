@@ -329,22 +329,26 @@ class basic_dma_buf final : private detail::buffer_core {
   }
 
   // Cache maintenance where the other side has touched the bytes since.
-  [[nodiscard]] result<void> sync_for_device(direction dir) noexcept requires has_caches {
-    if (dir != direction::to_device) {
-      caches_.device_wrote = true;
+  [[nodiscard]] result<void> sync_for_device([[maybe_unused]] direction dir) noexcept {
+    if constexpr (has_caches) {
+      if (dir != direction::to_device) {
+        caches_.device_wrote = true;
+      }
+      if (caches_.cpu_wrote.exchange(false)) {
+        statistics().count(count::syncs_for_device);
+        return exporter_.sync_for_device(dir);
+      }
     }
-    if (!caches_.cpu_wrote.exchange(false)) {
-      return {};
-    }
-    statistics().count(count::syncs_for_device);
-    return exporter_.sync_for_device(dir);
+    return {};
   }
-  [[nodiscard]] result<void> sync_for_cpu(direction dir) noexcept requires has_caches {
-    if (!caches_.device_wrote.exchange(false)) {
-      return {};
+  [[nodiscard]] result<void> sync_for_cpu([[maybe_unused]] direction dir) noexcept {
+    if constexpr (has_caches) {
+      if (caches_.device_wrote.exchange(false)) {
+        statistics().count(count::syncs_for_cpu);
+        return exporter_.sync_for_cpu(dir);
+      }
     }
-    statistics().count(count::syncs_for_cpu);
-    return exporter_.sync_for_cpu(dir);
+    return {};
   }
   void note_device_write() noexcept {
     if constexpr (has_caches) {

@@ -9,6 +9,7 @@
 
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/mmio_access.hpp>
+#include <paddock/buffer/placement.hpp>
 
 #include "buffers.hpp"
 #include "catch.hpp"
@@ -256,6 +257,81 @@ TEST_CASE("revoke: inside on_revoke nothing is mapped, armed, or detached") {
   CHECK(mapped == errc::revoked);
   CHECK(detached == errc::reentrant);
   CHECK(revoked == errc::deadlock);
+}
+
+/// Memory of a card, which may be reset.
+class card_source {
+ public:
+  static constexpr p2p_segments p2p = p2p_segments::always;
+  static constexpr bool revokes = true;
+  struct card {
+    detail::buffer_core* buffer{nullptr};
+    std::size_t place{7};
+    bool gone{false};
+  };
+  explicit card_source(card& of) noexcept : of_(&of) {}
+  [[nodiscard]] segment prototype() const noexcept { return {.kind = storage_kind::device_memory}; }
+  [[nodiscard]] result<storage_ptr> allocate(std::uint64_t) noexcept {
+    return of_->gone ? result<storage_ptr>(fail(errc::revoked, "test")) : allocate_device_memory();
+  }
+  [[nodiscard]] result<void> bound(detail::buffer_core& buffer, std::size_t place) noexcept {
+    of_->buffer = &buffer;
+    of_->place = place;
+    return {};
+  }
+
+ private:
+  card* of_;
+};
+static_assert(bound_source<card_source>);
+
+TEST_CASE("revoke: a place that goes takes the buffer with it, or what is left there of a buffer that has moved") {
+  card_source::card card;
+  using placed = dma_buf<placement_exporter<memory_source, card_source>>;
+  const auto buffer =
+      *placed::create(placement_exporter<memory_source, card_source>(buffer_bytes, memory_source(), card_source(card)));
+  CHECK(card.place == 1);
+  test_device dev;
+  attachment<placed, test_device, movable> at;
+  REQUIRE(at.attach(buffer, dev));
+  int told = 0;
+  attachment<placed, test_device, movable>::armed_type* armed = nullptr;
+  mapping<test_device> old;
+  mapping<test_device> now;
+  {
+    const auto held = buffer->lock();
+    armed = *at.arm(*held, [&told](auto&, const resv_lock&) noexcept { ++told; });
+    REQUIRE(buffer->move(*held, 1, long_enough()));
+    old = *armed->map(*held, direction::to_device);
+    REQUIRE(buffer->move(*held, 0, long_enough()));
+    now = *armed->map(*held, direction::to_device);
+  }
+  told = 0;
+  REQUIRE(card.buffer->revoke_place(card.place, deadline::now(), buffer_status::revoked));
+  CHECK(told == 0);
+  CHECK(old.status() == mapping_status::revoked);
+  CHECK(now.status() == mapping_status::live);
+  CHECK(buffer->status() == buffer_status::live);
+  CHECK(dev.unmaps == 1);
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->move(*held, 1, long_enough()));
+  }
+  told = 0;
+  card.gone = true;
+  REQUIRE(card.buffer->revoke_place(card.place, deadline::now(), buffer_status::revoked));
+  CHECK(told == 1);
+  CHECK(buffer->status() == buffer_status::revoked);
+  CHECK(now.status() == mapping_status::revoked);
+
+  // It comes back where there is storage.
+  REQUIRE(buffer->restore());
+  const auto held = buffer->lock();
+  CHECK(*buffer->where(*held) == 0);
+  CHECK(code_of(buffer->move(*held, 1, deadline::now())) == errc::revoked);
+  card.gone = false;
+  CHECK(buffer->move(*held, 1, deadline::now()));
+  CHECK(at.detach(*held));
 }
 
 TEST_CASE("revoke: another thread does it for one that may not block") {
