@@ -16,7 +16,10 @@
 #include <fmt/format.h>
 
 #include <paddock/base/result.hpp>
+#include <paddock/buffer/mapped_buffer.hpp>
+#include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/fence/wait.hpp>
+#include <paddock/vfio/bar_exporter.hpp>
 
 #include "nvme/controller.hpp"
 
@@ -48,6 +51,26 @@ using outcome = tl::expected<T, failure>;
   return tl::unexpected<failure>(failure{how, std::move(message)});
 }
 
+/// The memory that a copy goes through, and both drives' use of it. The copy waits for its own commands.
+template <class Exporter, class... Policies>
+struct window {
+  using buffer = paddock::dma_buf<Exporter>;
+  using use = paddock::mapped_buffer<buffer, paddock::vfio::device, paddock::no_auto_fence, Policies...>;
+
+  /// The address of its first byte, for both drives: they share the address space.
+  [[nodiscard]] paddock::result<paddock::iova> open(Exporter from, nvme::controller& a, nvme::controller& b) {
+    PADDOCK_TRY(const auto shared, buffer::create(std::move(from)));
+    PADDOCK_TRY_VOID(source.open(shared, a.device()));
+    PADDOCK_TRY_VOID(target.open(shared, b.device()));
+    return source.iova();
+  }
+
+  use source;
+  use target;
+};
+using device_window = window<paddock::vfio::bar_exporter, paddock::revocable, paddock::p2p_only>;
+using system_window = window<paddock::memory_exporter, paddock::system_only>;
+
 /// What to copy, and through which memory.
 struct plan {
   nvme::controller* source{nullptr};
@@ -56,7 +79,8 @@ struct plan {
   std::uint32_t chunk_blocks{0};              ///< Blocks a command.
   std::uint32_t slots{0};                     ///< Chunks that the window holds; at least 2.
   paddock::iova window;                       ///< Mapped for both drives; slots * chunk bytes.
-  const nvme::controller* provider{nullptr};  ///< Whose memory buffer the window is in; null for system memory.
+  const device_window* memory{nullptr};       ///< Where that is in a drive's memory; null for the system's.
+  const nvme::controller* provider{nullptr};  ///< That drive.
 };
 
 /// Watches a copy from outside.
@@ -243,7 +267,8 @@ template <class Completion>
           *p.source, source, first_of(*unreadable), blocks_of(*unreadable), window_of(*unreadable), ended.error()));
     }
   }
-  if (p.provider != nullptr && !p.provider->memory_buffer_is_live() && (ended || ended.error().how == ending::failed)) {
+  if (p.memory != nullptr && p.memory->source.status() != paddock::mapping_status::live &&
+      (ended || ended.error().how == ending::failed)) {
     // Writes to memory that is gone vanish without an error: neither success nor anybody else's failure is believed.
     return failed(ending::device_lost,
                   fmt::format("provider {} was taken away in the middle of the copy: the target holds wrong data",

@@ -167,6 +167,9 @@ class job {
       return tl::unexpected<failure>(target.error());
     }
     target_ = std::move(*target);
+    // Whoever asks for a copy peer to peer knows the machine; --verify tells whether every byte came through.
+    source_->device().trust_routes();
+    target_->device().trust_routes();
     if (wanted_.provider && *wanted_.provider != wanted_.source && *wanted_.provider != wanted_.target) {
       auto provider = nvme::controller::open(
           space_, *wanted_.provider,
@@ -214,17 +217,19 @@ class job {
     const auto owner = &provider == source_.get()   ? nvme::buffer_owner::source
                        : &provider == target_.get() ? nvme::buffer_owner::target
                                                     : nvme::buffer_owner::neither;
-    PADDOCK_TRY(const auto buffer, provider.enable_memory_buffer(owner));
+    PADDOCK_TRY(auto memory, provider.find_memory_buffer(owner));
     const std::uint64_t chunk_bytes = std::uint64_t{chunk_blocks_} * source_->identity().block_bytes;
-    const std::uint64_t slots = std::min<std::uint64_t>(buffer.size / chunk_bytes, depth());
+    const std::uint64_t slots = std::min<std::uint64_t>(memory.length() / chunk_bytes, depth());
     if (slots < 2) {
       return paddock::fail(paddock::errc::unsupported_by_device,
                            "the controller memory buffer is too small for two transfers");
     }
+    PADDOCK_TRY(start_,
+                device_window_.emplace().open(paddock::vfio::bar_exporter(std::move(memory)), *source_, *target_));
+    PADDOCK_TRY_VOID(provider.place_memory_buffer(start_));
     slots_ = static_cast<std::uint32_t>(slots);
     route_ = fmt::format("peer to peer, through {} KiB of the controller memory of {} (IOVA {})",
-                         slots * chunk_bytes / 1024, provider.address(), buffer.start);
-    device_window_ = buffer.start;
+                         slots * chunk_bytes / 1024, provider.address(), start_);
     provider_ = &provider;
     return {};
   }
@@ -254,11 +259,11 @@ class job {
     }
     slots_ = depth();
     const std::uint64_t bytes = std::uint64_t{slots_} * chunk_blocks_ * source_->identity().block_bytes;
-    auto memory = paddock::vfio::coherent_buffer::create(space_, bytes);
-    if (!memory) {
-      return failed(ending::not_opened, paddock::vfio::explain_map_failure(bytes, memory.error()));
+    const auto start = system_window_.open(paddock::memory_exporter(bytes), *source_, *target_);
+    if (!start) {
+      return failed(ending::not_opened, paddock::vfio::explain_map_failure(bytes, start.error()));
     }
-    system_window_ = std::move(*memory);
+    start_ = *start;
     route_ = fmt::format("through {} KiB of system memory ({})", bytes / 1024, why);
     return {};
   }
@@ -279,11 +284,16 @@ class job {
     report made;
     made.source = source_->identity();
     made.target = target_->identity();
-    made.peer_to_peer = device_window_.has_value();
+    made.peer_to_peer = provider_ != nullptr;
     made.route = route_;
     made.bytes = blocks_ * made.source.block_bytes;
-    const plan steps{source_.get(), target_.get(), blocks_,
-                     chunk_blocks_, slots_,        device_window_ ? *device_window_ : system_window_->iova(),
+    const plan steps{source_.get(),
+                     target_.get(),
+                     blocks_,
+                     chunk_blocks_,
+                     slots_,
+                     start_,
+                     provider_ != nullptr ? &*device_window_ : nullptr,
                      provider_};
     const auto began = std::chrono::steady_clock::now();
     if (auto copied = copy<Completion>(steps, copying_); !copied) {
@@ -325,12 +335,13 @@ class job {
   observer verifying_;
   std::function<void(std::uint64_t)> tell_size_ = [](std::uint64_t) {};
 
-  std::optional<paddock::iova> device_window_;  ///< In the memory buffer of a drive, which keeps it mapped.
-  // Outlives the drives that use it: a drive is disabled when it is destroyed.
-  std::optional<paddock::vfio::coherent_buffer> system_window_;
   controller_ptr source_;
   controller_ptr target_;
   controller_ptr third_;
+  // Attached to the drives, so that they go first.
+  std::optional<device_window> device_window_;
+  system_window system_window_;
+  paddock::iova start_;   ///< Of the one that is used.
   std::string no_third_;  ///< Why the provider that was asked for could not be opened.
   const nvme::controller* provider_{nullptr};
   event_thread events_;

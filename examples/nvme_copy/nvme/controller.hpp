@@ -45,12 +45,6 @@ struct identity {
   std::uint64_t longest_transfer{0};  ///< Bytes in one command.
 };
 
-/// Controller memory that was enabled for data. Its addresses mean the same memory to every device of the container.
-struct memory_buffer {
-  paddock::iova start;
-  std::uint64_t size{0};
-};
-
 /// One controller, its admin queue and one I/O queue pair.
 /// Thread-safety: read(), write(), flush(), walk() and lose() from any thread; the rest from one.
 class controller final : private paddock::vfio::revocable {
@@ -79,16 +73,15 @@ class controller final : private paddock::vfio::revocable {
   /// Fires when the kernel wants the device back: lose() is the answer.
   [[nodiscard]] const paddock::vfio::irq& removal_request() const noexcept { return *removal_; }
 
-  /// Enables the controller memory buffer for data, where the specification's way to do it is open. It stays enabled
-  /// and mapped as long as the controller lives: an address that the controller takes for its own memory must not be
-  /// given to anything else. `owner` says what this drive is in the copy, which decides the rights that CMBSZ must
-  /// give. Errors: not_found (there is none), unsupported_by_device (a right is missing, or the controller refuses the
-  /// address), and those of ioas::map().
-  [[nodiscard]] paddock::result<memory_buffer> enable_memory_buffer(buffer_owner owner);
-  /// False once the memory buffer was revoked: whatever was written to it since then is lost.
-  [[nodiscard]] bool memory_buffer_is_live() const noexcept {
-    return cmb_mapping_.valid() && cmb_mapping_.status() == paddock::vfio::mapping_status::live;
-  }
+  /// The controller memory buffer, where the specification's way to use it for data is open. `owner` says what this
+  /// drive is in the copy, which decides the rights that CMBSZ must give. Errors: not_found (there is none),
+  /// unsupported_by_device (a right is missing), those of
+  /// device::map_bar() and bar::slice().
+  [[nodiscard]] paddock::result<paddock::vfio::bar_slice> find_memory_buffer(buffer_owner owner);
+  /// From here on the controller takes these addresses for its own memory: they are those of the mapping, so that an
+  /// address means the same memory whichever drive uses it, and are given to nothing else as long as the controller
+  /// lives. Errors: unsupported_by_device (it refuses them).
+  [[nodiscard]] paddock::result<void> place_memory_buffer(paddock::iova start);
 
   /// Reads or writes `blocks` blocks from `first` on. The fence fails with EIO where the controller reports an error.
   [[nodiscard]] paddock::result<paddock::fence_ptr> read(std::uint64_t first, std::uint32_t blocks, paddock::iova to) {
@@ -136,8 +129,6 @@ class controller final : private paddock::vfio::revocable {
 
   paddock::vfio::device device_;
   std::optional<paddock::vfio::bar> bar0_;
-  std::optional<paddock::vfio::bar> cmb_bar_;
-  paddock::vfio::dma_mapping cmb_mapping_;
   paddock::mmio_span registers_;
   capabilities capabilities_;
   std::optional<paddock::vfio::irq> msix_;
@@ -300,7 +291,7 @@ inline paddock::result<void> controller::create_io_queues(const options& wanted)
   return {};
 }
 
-inline paddock::result<memory_buffer> controller::enable_memory_buffer(buffer_owner owner) {
+inline paddock::result<paddock::vfio::bar_slice> controller::find_memory_buffer(buffer_owner owner) {
   if (capabilities_.cmb_needs_enable()) {
     // Without this the registers that describe the buffer read as zero.
     registers_.write64(reg::cmbmsc, cmbmsc_capabilities_enable);
@@ -320,24 +311,22 @@ inline paddock::result<memory_buffer> controller::enable_memory_buffer(buffer_ow
     return paddock::fail(paddock::errc::unsupported_by_device,
                          "CAP.CMBS is 0: the controller's own commands cannot be told where its memory buffer is");
   }
-  PADDOCK_TRY(cmb_bar_, device_.map_bar(paddock::bar_index(found.bar())));
-  if (found.offset() >= cmb_bar_->size()) {
-    return paddock::fail(paddock::errc::unsupported_by_device, "the controller memory buffer lies outside its BAR");
-  }
-  // The specification lets the buffer be larger than the BAR; what is outside cannot be reached.
-  PADDOCK_TRY(const auto slice,
-              cmb_bar_->slice(found.offset(), std::min(found.size(), cmb_bar_->size() - found.offset())));
-  PADDOCK_TRY(cmb_mapping_, device_.space().map(slice));
+  PADDOCK_TRY(const auto bar, device_.map_bar(paddock::bar_index(found.bar())));
+  // The specification lets the buffer be larger than the BAR; what is outside cannot be reached. One that lies outside
+  // as a whole is no slice.
+  return bar.slice(found.offset(), std::min(found.size(), bar.size() - found.offset()));
+}
+
+inline paddock::result<void> controller::place_memory_buffer(paddock::iova start) {
   if (capabilities_.cmb_needs_enable()) {
-    // The controller compares the addresses of its own commands with this one: with the IOVA of the mapping, an address
-    // means the same memory whichever drive uses it.
-    registers_.write64(reg::cmbmsc, cmb_mapping_.iova().value() | cmbmsc_capabilities_enable | cmbmsc_memory_enable);
+    registers_.write64(reg::cmbmsc, start.value() | cmbmsc_capabilities_enable | cmbmsc_memory_enable);
     if ((registers_.read32(reg::cmbsts) & cmbsts_address_invalid) != 0) {
+      registers_.write64(reg::cmbmsc, cmbmsc_capabilities_enable);
       return paddock::fail(paddock::errc::unsupported_by_device,
                            "NVMe controller refuses the address of its memory buffer");
     }
   }
-  return memory_buffer{cmb_mapping_.iova(), cmb_mapping_.size()};
+  return {};
 }
 
 inline paddock::result<paddock::fence_ptr> controller::transfer(io_opcode opcode, std::uint64_t first,
