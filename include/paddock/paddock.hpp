@@ -23,6 +23,7 @@
 #include <paddock/buffer/fourcc.hpp>
 #include <paddock/buffer/jobs.hpp>
 #include <paddock/buffer/layout.hpp>
+#include <paddock/buffer/mapped_buffer.hpp>
 #include <paddock/buffer/mapping.hpp>
 #include <paddock/buffer/memory_event.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
