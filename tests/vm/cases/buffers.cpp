@@ -20,6 +20,9 @@
 #include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/buffer/mixed_exporter.hpp>
 #include <paddock/buffer/mmio_access.hpp>
+#include <paddock/kernel/dma_heap.hpp>
+#include <paddock/kernel/heap_exporter.hpp>
+#include <paddock/kernel/udmabuf_exporter.hpp>
 #include <paddock/pci/read_libpci.hpp>
 #include <paddock/vfio/bar_exporter.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
@@ -157,6 +160,37 @@ TEST_CASE("buffers: a device writes into memory, and the CPU reads it") {
   auto guard = unwrap(cpu_access<access::read>::begin(*made));
   CHECK(machine::has(1, guard.bytes().subspan(page, edu::longest)));
   CHECK(guard.bytes()[0] == std::byte{0});
+}
+
+TEST_CASE(
+    "buffers: a device writes into a udmabuf by its memory's address, and the CPU reads it through the descriptor") {
+  machine m;
+  const auto made = unwrap(dma_buf<kernel::udmabuf_exporter>::create(
+      unwrap(kernel::udmabuf_exporter::create(unwrap(kernel::udmabuf_device::open()), 2 * page))));
+  attachment<dma_buf<kernel::udmabuf_exporter>, vfio::device> link;
+  unwrap(link.attach(made, m.device));
+  const auto mapped = unwrap(link.map(direction::bidirectional));
+  REQUIRE(m.put(7, mapped.iova(page)));
+  {
+    auto guard = unwrap(cpu_access<access::read>::begin(*made));
+    CHECK(machine::has(7, guard.bytes().subspan(page, edu::longest)));
+  }
+  const auto other = unwrap(made->exporter().export_fd());
+  const auto window = unwrap(other.map(access::read));
+  auto guard = unwrap(cpu_access<access::read>::begin(window));
+  CHECK(machine::has(7, guard.bytes().subspan(page, edu::longest)));
+}
+
+TEST_CASE("buffers: memory of a heap is mapped by the CPU, and by no VFIO device") {
+  machine m;
+  const auto made = unwrap(dma_buf<kernel::heap_exporter>::create(
+      unwrap(kernel::heap_exporter::create(unwrap(kernel::dma_heap::open("system")), page))));
+  const auto guard = unwrap(cpu_access<access::write>::begin(*made));
+  guard.bytes()[0] = std::byte{1};
+  // The type refuses an attachment; by the address alone the kernel does.
+  const auto refused = m.space.map(guard.bytes());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error() == errc::bad_address);
 }
 
 TEST_CASE("buffers: a device writes into another one's BAR, and reads it") {
