@@ -14,56 +14,56 @@
 namespace foreign {
 
 struct pinned {
-  using axis = paddock::detail::residency_axis;
+  using axis = paddock::residency_axis;
   static constexpr bool may_move = false;
   static constexpr bool may_revoke = false;
 };
 struct movable {
-  using axis = paddock::detail::residency_axis;
+  using axis = paddock::residency_axis;
   static constexpr bool may_move = true;
   static constexpr bool may_revoke = true;
 };
 struct revocable {
-  using axis = paddock::detail::residency_axis;
+  using axis = paddock::residency_axis;
   static constexpr bool may_move = false;
   static constexpr bool may_revoke = true;
 };
 struct auto_fence {
-  using axis = paddock::detail::fencing_axis;
+  using axis = paddock::fencing_axis;
   static constexpr bool waits = true;
 };
 struct no_auto_fence {
-  using axis = paddock::detail::fencing_axis;
+  using axis = paddock::fencing_axis;
   static constexpr bool waits = false;
 };
 struct sync_on_access {
-  using axis = paddock::detail::cache_axis;
+  using axis = paddock::cache_axis;
   static constexpr bool maintains = true;
   static constexpr bool on_access = true;
 };
 struct sync_explicit {
-  using axis = paddock::detail::cache_axis;
+  using axis = paddock::cache_axis;
   static constexpr bool maintains = true;
   static constexpr bool on_access = false;
 };
 struct prefer_p2p {
-  using axis = paddock::detail::route_axis;
+  using axis = paddock::route_axis;
   static constexpr bool tries_p2p = true;
   static constexpr bool falls_back = true;
 };
 struct p2p_only {
-  using axis = paddock::detail::route_axis;
+  using axis = paddock::route_axis;
   static constexpr bool tries_p2p = true;
   static constexpr bool falls_back = false;
 };
 struct system_only {
-  using axis = paddock::detail::route_axis;
+  using axis = paddock::route_axis;
   static constexpr bool tries_p2p = false;
   static constexpr bool falls_back = true;
 };
 /// Counts how often it was asked to wait, and waits as futex_wait.
 struct spin_wait {
-  using axis = paddock::detail::wait_axis;
+  using axis = paddock::wait_axis;
 };
 inline int waits = 0;
 [[nodiscard]] inline paddock::result<paddock::wait_status> wait_for(paddock::fence& f, paddock::deadline until,

@@ -137,6 +137,29 @@ class buffer_core {
   [[nodiscard]] const attachment_node* exclusive() const noexcept { return exclusive_; }
   void set_exclusive(const attachment_node* who) noexcept { exclusive_ = who; }
 
+  /// The copy of the latest move has failed: where the buffer is now there is nothing.
+  [[nodiscard]] bool has_failed_copy() const noexcept {
+    return retired_ != nullptr && retired_->copy->status() == wait_status::failed;
+  }
+  /// Then the bytes are where they were before it. Old storage of copies that are done goes.
+  void undo_failed_copy() noexcept {
+    if (retired_ == nullptr) [[likely]] {
+      return;
+    }
+    drop_copied();
+    if (has_failed_copy()) {
+      for (attachment_node& each : attachments_) {
+        each.set_stale();
+      }
+      current_ = std::move(retired_->from);
+      place_ = retired_->place;
+      retired_ = std::move(retired_->next);
+    }
+  }
+  /// Errors: that of the copy; the next who takes the lock finds the bytes where they were.
+  [[nodiscard]] result<void> check_copy() const noexcept {
+    return has_failed_copy() ? fail(retired_->copy->error()) : result<void>();
+  }
   /// Inside on_invalidate or on_revoke.
   [[nodiscard]] bool is_telling() const noexcept { return telling_; }
   /// Errors: busy, when another importer works on a copy that this one would not see, or overwrite.
@@ -148,18 +171,23 @@ class buffer_core {
   }
   /// Errors: busy, when somebody else is in the middle of using the bytes.
   [[nodiscard]] result<void> check_alone(const attachment_node& who) const noexcept {
-    const bool others = std::ranges::any_of(
-        attachments_, [&](const attachment_node& each) { return &each != &who && each.has_mappings(); });
+    const bool others = std::ranges::any_of(attachments_, [&](const attachment_node& each) {
+      return &each != &who && (each.has_mappings() || each.is_unrevocable());  // Which maps without the lock.
+    });
     if (exclusive_ != nullptr || others || cpu_accesses_.load() != 0) {
       return fail(errc::busy, "a copy of the buffer would part from what others see");
     }
     return {};
   }
-  /// Between a storage and its shadow; returns when it is done.
+  /// Between a storage and its shadow; returns when it is done. A copy's fence is a promise, so that it ends.
   [[nodiscard]] result<void> copy_for_bounce(const storage& to, const storage& from) noexcept {
     statistics_.count(count::bounce_copies);
+    // Whatever the fencing policy is: the copy is paddock's own job on the bytes.
+    PADDOCK_TRY_VOID(reservation_->wait(usage::write, deadline::never()));
+    PADDOCK_TRY_VOID(before_copy());
     PADDOCK_TRY(const fence_ptr copied, mover_.copy(to, from));
     PADDOCK_TRY(const wait_status ended, wait(*copied, deadline::never()));
+    note_fresh_storage();
     return ended == wait_status::failed ? fail(copied->error()) : result<void>();
   }
 
@@ -242,6 +270,10 @@ class buffer_core {
 
   [[nodiscard]] virtual result<void> exporter_pin() noexcept = 0;
   virtual void exporter_unpin() noexcept = 0;
+  /// The bytes are in memory, and nowhere else, for whoever copies them.
+  [[nodiscard]] virtual result<void> before_copy() noexcept = 0;
+  /// Whoever wrote the storage of the moment, the caches know of it.
+  virtual void note_fresh_storage() noexcept = 0;
   [[nodiscard]] virtual std::size_t place_count() const noexcept = 0;
   [[nodiscard]] virtual segment prototype(std::size_t place) const noexcept = 0;
   [[nodiscard]] virtual result<storage_ptr> allocate(std::size_t place) noexcept = 0;
@@ -252,12 +284,13 @@ class buffer_core {
   /// Old storage that a copy still reads.
   struct retired {
     storage_ptr from;
+    std::size_t place;
     fence_ptr copy;
     std::unique_ptr<retired> next;
   };
   void drop_copied() noexcept {
     for (std::unique_ptr<retired>* at = &retired_; *at != nullptr;) {
-      if ((*at)->copy->is_signaled()) {
+      if ((*at)->copy->is_signaled() && !(at == &retired_ && has_failed_copy())) {
         *at = std::move((*at)->next);
       } else {
         at = &(*at)->next;
@@ -271,7 +304,6 @@ class buffer_core {
     }
   }
 
-  /// One that is told may go.
   template <class Tell>
   void tell_all(Tell tell) noexcept {
     telling_ = true;
@@ -300,6 +332,8 @@ class buffer_core {
   static constexpr std::size_t any_place = SIZE_MAX;
   [[nodiscard]] result<void> revoke(deadline until, buffer_status after, std::size_t from) noexcept;
   [[nodiscard]] result<void> allocate_anew() noexcept;
+  /// All that the reservation has.
+  void fail_jobs() noexcept;
   /// Another thread's revocation is under way: returns when it is over.
   void wait_while_revoking() const noexcept {
     while (status_.load() == buffer_status::revoking) {
@@ -368,6 +402,7 @@ inline result<void> buffer_core::check_movable(const resv_lock& held, std::size_
 
 inline result<void> buffer_core::move_to(const resv_lock& held, std::size_t place, deadline until,
                                          const attachment_node* causer, fallback why) noexcept {
+  undo_failed_copy();
   PADDOCK_TRY_VOID(check_movable(held, place));
   if (place == place_) {
     return {};
@@ -379,13 +414,10 @@ inline result<void> buffer_core::move_to(const resv_lock& held, std::size_t plac
   }
   PADDOCK_TRY_VOID(reservation_->reserve(held, 1));
   drop_copied();
-  std::unique_ptr<retired> old(new (std::nothrow) retired{current_, {}, nullptr});
+  std::unique_ptr<retired> old(new (std::nothrow) retired{current_, place_, {}, nullptr});
   const std::unique_ptr<jobs[]> answers(new (std::nothrow) jobs[attachments_.size() + 1]);
   if (old == nullptr || answers == nullptr) {
     return fail(errc::out_of_memory, "dma_buf::move");
-  }
-  if (!wait_for_cpu(until)) {
-    return fail(errc::timed_out, "dma_buf::move: the CPU accesses the buffer");
   }
   std::size_t requeued = 0;
   tell_all([&](attachment_node& each) noexcept {
@@ -395,8 +427,13 @@ inline result<void> buffer_core::move_to(const resv_lock& held, std::size_t plac
       }
     }
   });
+  if (!wait_for_cpu(until)) {
+    return fail(errc::timed_out, "dma_buf::move: the CPU accesses the buffer");
+  }
   PADDOCK_TRY_VOID(wait_for_jobs({answers.get(), requeued}, until));
+  PADDOCK_TRY_VOID(before_copy());
   PADDOCK_TRY(old->copy, mover_.copy(*to, *current_));
+  note_fresh_storage();
 
   for (attachment_node& each : attachments_) {
     each.set_stale();
@@ -434,7 +471,7 @@ inline result<route_choice> buffer_core::settle_for(const resv_lock& held, attac
       }
       answer = fail(moved.error());
       if (moved.error() != errc::limit_reached && moved.error() != errc::out_of_memory &&
-          moved.error() != errc::revoked) {
+          moved.error() != errc::revoked && moved.error() != errc::no_device && moved.error() != errc::busy) {
         break;  // Not for want of room, which another place may have, nor since the place itself is gone.
       }
     }
@@ -442,21 +479,40 @@ inline result<route_choice> buffer_core::settle_for(const resv_lock& held, attac
   return answer;
 }
 
+inline void buffer_core::fail_jobs() noexcept {
+  fence_cursor each(*reservation_, usage::bookkeep);
+  for (fence_ptr job = each.next(); job; job = each.next()) {
+    if (each.current_usage() != usage::kernel) {  // A mover's: it uses both storages until it is done.
+      job->fail(errc::canceled);
+    }
+  }
+}
+
 inline result<void> buffer_core::revoke(deadline until, buffer_status after, std::size_t from) noexcept {
-  PADDOCK_TRY(resv_lock held, reservation_->lock());
+  auto taken = reservation_->lock(until);
+  if (!taken && taken.error() == errc::timed_out) {
+    // Whoever has it may be waiting for a job that does not end.
+    fail_jobs();
+    taken = reservation_->lock();
+  }
+  PADDOCK_TRY(resv_lock held, std::move(taken));
   if (telling_) {
     return fail(errc::reentrant, "dma_buf::revoke");
   }
-  if (from != any_place && from != place_) {
-    static_cast<void>(wait_for_jobs({}, until));
+  // The move has waited for the jobs of before; those of now are elsewhere, and may need the lock to begin. What may
+  // still use the place is the move's copy: where that does not end in time all of it goes.
+  if (from != any_place && from != place_ && reservation_->wait(usage::kernel, until) == wait_status::signaled) {
     for (attachment_node& each : attachments_) {
       each.end_stale(held);
     }
     return {};
   }
-  if (status_.load() != buffer_status::live) {
+  while (status_.load() == buffer_status::revoking) {
     held.unlock();
     wait_while_revoking();
+    PADDOCK_TRY(held, reservation_->lock());
+  }
+  if (status_.load() != buffer_status::live) {
     if (after == buffer_status::dead) {
       status_ = after;
     }
@@ -494,10 +550,7 @@ inline result<void> buffer_core::revoke(deadline until, buffer_status after, std
   held.unlock();
   if (!in_time) {
     // Nothing can reach the storage any more, so that nobody waits for what will not come.
-    fence_cursor each(*reservation_, usage::bookkeep);
-    for (fence_ptr job = each.next(); job; job = each.next()) {
-      job->fail(errc::canceled);
-    }
+    fail_jobs();
   }
   statistics_.count(count::revocations);
   status_ = after;
@@ -506,6 +559,9 @@ inline result<void> buffer_core::revoke(deadline until, buffer_status after, std
 }
 
 inline result<void> buffer_core::allocate_anew() noexcept {
+  if (cpu_accesses_.load() != 0) {
+    return fail(errc::busy, "dma_buf::restore: the CPU still accesses what was there");
+  }
   result<storage_ptr> made = fail(errc::unexpected, "dma_buf::restore");
   std::size_t place = 0;
   for (; place < place_count(); ++place) {
@@ -515,6 +571,8 @@ inline result<void> buffer_core::allocate_anew() noexcept {
   }
   PADDOCK_TRY(current_, std::move(made));
   place_ = place;
+  retired_.reset();
+  note_fresh_storage();
   return {};
 }
 

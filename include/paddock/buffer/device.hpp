@@ -55,6 +55,16 @@ template <class D>
   }
 }
 
+/// Whether its mappings may go at any time without that anybody has to be told.
+template <class D>
+[[nodiscard]] consteval bool yields_mappings() noexcept {
+  if constexpr (requires { D::unmaps_on_revoke; }) {
+    return D::unmaps_on_revoke;
+  } else {
+    return false;
+  }
+}
+
 template <class D, class Default>
 struct cache_of {
   using type = Default;

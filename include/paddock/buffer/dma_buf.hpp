@@ -21,9 +21,11 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/buffer/core.hpp>
+#include <paddock/buffer/device.hpp>
 #include <paddock/buffer/exporter.hpp>
 #include <paddock/buffer/thread_work.hpp>
 #include <paddock/policy/selection.hpp>
+#include <paddock/resv/cursor.hpp>
 #include <paddock/resv/reservation.hpp>
 
 namespace PADDOCK_NAMESPACE {
@@ -38,6 +40,7 @@ namespace detail {
 struct cache_state {
   std::atomic<bool> cpu_wrote{true};  ///< Fresh storage was cleared by the CPU.
   std::atomic<bool> device_wrote{false};
+  std::atomic<std::uint32_t> silent_writers{0};  ///< Mappings whose jobs are not committed.
 };
 struct no_cache_state {};
 
@@ -45,6 +48,11 @@ template <exporter E>
 using buffer_defaults =
     policy_set<typename residency_of<E>::type, auto_fence, hybrid_wait, sync_on_access, route_of<E>>;
 
+}  // namespace detail
+
+namespace detail {
+template <class Buffer, device Device, class Policies>
+struct turns;
 }  // namespace detail
 
 /// What a buffer shares with others.
@@ -132,8 +140,12 @@ class basic_dma_buf final : private detail::buffer_core {
   [[nodiscard]] result<fence_ptr> dependencies(access how, place at = place::here()) const noexcept {
     return reservation().dependencies(how, at);
   }
-  /// Adds a job's fence, as a writer's or a reader's. Errors: as reservation::add(); so room must be reserved.
+  /// Adds a job's fence, as a writer's or a reader's; for buffers with caches to look after this is how writes of
+  /// devices are known. Errors: as reservation::add(); so room must be reserved.
   [[nodiscard]] result<void> commit(const resv_lock& held, fence_ptr job, access how) noexcept {
+    if (writes(how)) {
+      note_device_write();
+    }
     return reservation().commit(held, std::move(job), how);
   }
 
@@ -225,7 +237,9 @@ class basic_dma_buf final : private detail::buffer_core {
    public:
     explicit cpu_sync(basic_dma_buf* of, const resv_lock* held) noexcept : of_(of), held_(held) {}
     [[nodiscard]] buffer_id id() const noexcept { return of_->identity(); }
-    [[nodiscard]] result<void> sync_start(access what) const noexcept { return of_->start_cpu(what, held_); }
+    [[nodiscard]] result<void> sync_start(access what) const noexcept {
+      return of_->template start_cpu<Policies>(what, held_, []() noexcept { return result<void>(); });
+    }
     [[nodiscard]] result<void> sync_end(access what) const noexcept { return of_->template end_cpu<Policies>(what); }
 
    private:
@@ -256,6 +270,8 @@ class basic_dma_buf final : private detail::buffer_core {
  private:
   template <class, class, class>
   friend class basic_attachment;
+  template <class, device, class>
+  friend struct detail::turns;
   static constexpr bool has_caches = caching_exporter<Exporter>;
 
   friend void intrusive_ptr_add_ref(const basic_dma_buf* held) noexcept { held->get(); }
@@ -320,35 +336,78 @@ class basic_dma_buf final : private detail::buffer_core {
   /// Waits for what implicit sync makes such an access wait for.
   template <wait_policy Wait>
   [[nodiscard]] result<void> wait_for(access how, deadline until, Wait policy) noexcept {
+    return wait_for(how, until, policy, [](const fence&) noexcept { return true; });
+  }
+  /// But for those that `awaits` says no to.
+  template <wait_policy Wait, class Awaits>
+  [[nodiscard]] result<void> wait_for(access how, deadline until, Wait policy, Awaits awaits,
+                                      place at = place::here()) noexcept {
+    detail::note_wait(until, at);
     if (reservation().test_signaled(usage_for(how))) [[likely]] {
       return {};
     }
     statistics().count(count::waits);
-    PADDOCK_TRY(const wait_status ended, reservation().wait(usage_for(how), until, policy));
-    return ended == wait_status::timed_out ? fail(errc::timed_out, "a wait for the buffer's jobs") : result<void>();
+    fence_cursor each(reservation(), usage_for(how));
+    for (fence_ptr job = each.next(); job; job = each.next()) {
+      if (awaits(*job)) {
+        PADDOCK_TRY(const wait_status ended, wait(*job, until, policy));
+        if (ended == wait_status::timed_out) {
+          return fail(errc::timed_out, "a wait for the buffer's jobs");
+        }
+      }
+    }
+    return {};
   }
 
-  // Cache maintenance where the other side has touched the bytes since.
-  [[nodiscard]] result<void> sync_for_device([[maybe_unused]] direction dir) noexcept {
+  // Cache maintenance where the other side has touched the bytes since. `asked`: by name, and so always.
+  [[nodiscard]] result<void> sync_for_device([[maybe_unused]] direction dir, [[maybe_unused]] bool asked) noexcept {
     if constexpr (has_caches) {
       if (dir != direction::to_device) {
         caches_.device_wrote = true;
       }
-      if (caches_.cpu_wrote.exchange(false)) {
+      if (caches_.cpu_wrote.exchange(false) || asked) {
         statistics().count(count::syncs_for_device);
-        return exporter_.sync_for_device(dir);
+        auto done = exporter_.sync_for_device(*current(), dir);
+        caches_.cpu_wrote = caches_.cpu_wrote || !done;
+        return done;
       }
     }
     return {};
   }
-  [[nodiscard]] result<void> sync_for_cpu([[maybe_unused]] direction dir) noexcept {
+  [[nodiscard]] result<void> sync_for_cpu([[maybe_unused]] direction dir, [[maybe_unused]] bool asked) noexcept {
     if constexpr (has_caches) {
-      if (caches_.device_wrote.exchange(false)) {
+      // While devices may be writing, or write without telling, it is to be done again the next time.
+      const bool may_write = caches_.silent_writers != 0 || !reservation().test_signaled(usage::write);
+      if (caches_.device_wrote.exchange(may_write) || asked) {
         statistics().count(count::syncs_for_cpu);
-        return exporter_.sync_for_cpu(dir);
+        auto done = exporter_.sync_for_cpu(*current(), dir);
+        caches_.device_wrote = caches_.device_wrote || !done;
+        return done;
       }
     }
     return {};
+  }
+  [[nodiscard]] result<void> before_copy() noexcept override {
+    if constexpr (has_caches) {
+      if (caches_.cpu_wrote.exchange(false)) {  // For an engine.
+        PADDOCK_TRY_VOID(exporter_.sync_for_device(*current(), direction::to_device));
+      }
+      if (caches_.device_wrote.exchange(false)) {  // For the CPU.
+        PADDOCK_TRY_VOID(exporter_.sync_for_cpu(*current(), direction::from_device));
+      }
+    }
+    return {};
+  }
+  void note_fresh_storage() noexcept override {
+    if constexpr (has_caches) {
+      caches_.cpu_wrote = true;
+      caches_.device_wrote = true;
+    }
+  }
+  void count_silent_writer(bool begins) noexcept {
+    if constexpr (has_caches) {
+      begins ? ++caches_.silent_writers : --caches_.silent_writers;
+    }
   }
   void note_device_write() noexcept {
     if constexpr (has_caches) {
@@ -356,42 +415,45 @@ class basic_dma_buf final : private detail::buffer_core {
     }
   }
 
-  [[nodiscard]] result<void> start_cpu(access what, const resv_lock* held) noexcept {
+  /// Waits first and holds the buffer then, so that nobody who is waited for waits for this. `is_there` is asked last,
+  /// with the lock held.
+  template <class By, class IsThere>
+  [[nodiscard]] result<void> start_cpu(access what, const resv_lock* held, IsThere is_there) noexcept {
     if (held != nullptr) {
       PADDOCK_TRY_VOID(check(*held, "cpu_access"));
-      PADDOCK_TRY_VOID(hold_if_possible());
-    } else {
-      PADDOCK_TRY(const resv_lock taken, reservation().lock());
-      PADDOCK_TRY_VOID(hold_if_possible());
     }
-    return begin_cpu<Policies>(what);
-  }
-  /// Requires: the reservation is held.
-  [[nodiscard]] result<void> hold_if_possible() noexcept {
-    PADDOCK_TRY_VOID(check_live("cpu_access"));
-    PADDOCK_TRY_VOID(check_exclusive(nullptr));
-    hold_for_cpu();
-    return {};
-  }
-  /// Requires: hold_for_cpu(); leaves that when it fails.
-  template <class By>
-  [[nodiscard]] result<void> begin_cpu(access what) noexcept {
-    auto begun = [&]() noexcept -> result<void> {
+    for (bool is_held = false; !is_held;) {
       if constexpr (By::fencing::waits) {
         PADDOCK_TRY_VOID(wait_for(what, deadline::never(), typename By::wait{}));
       }
-      if constexpr (has_caches && By::cache::on_access) {
-        PADDOCK_TRY_VOID(sync_for_cpu(reads(what) ? direction::from_device : direction::bidirectional));
+      resv_lock own;
+      if (held == nullptr) {
+        PADDOCK_TRY(own, reservation().lock());
       }
-      if constexpr (bracketing_exporter<Exporter>) {
-        PADDOCK_TRY_VOID(exporter_.begin_cpu_access(what));
+      PADDOCK_TRY_VOID(check_live("cpu_access"));
+      PADDOCK_TRY_VOID(check_exclusive(nullptr));
+      undo_failed_copy();
+      if (!By::fencing::waits || reservation().test_signaled(usage_for(what))) {
+        PADDOCK_TRY_VOID(is_there());
+        hold_for_cpu();
+        is_held = true;
       }
-      return {};
-    }();
+    }
+    auto begun = prepare_cpu<By>(what);
     if (!begun) {
       leave_by_cpu();
     }
     return begun;
+  }
+  template <class By>
+  [[nodiscard]] result<void> prepare_cpu(access what) noexcept {
+    if constexpr (has_caches && By::cache::on_access) {
+      PADDOCK_TRY_VOID(sync_for_cpu(reads(what) ? direction::from_device : direction::bidirectional, false));
+    }
+    if constexpr (bracketing_exporter<Exporter>) {
+      PADDOCK_TRY_VOID(exporter_.begin_cpu_access(what));
+    }
+    return {};
   }
   template <class By>
   [[nodiscard]] result<void> end_cpu(access what) noexcept {

@@ -68,13 +68,14 @@ concept pinning_exporter = exporter<E> && requires(E& e) {
 };
 
 /// Its storage has caches between CPU and devices: what the CPU wrote is written back before a device reads
-/// (sync_for_device), and what it has cached is dropped before it reads what a device wrote (sync_for_cpu).
-/// Kernel: dma_sync_sgtable_for_device, dma_sync_sgtable_for_cpu.
+/// (sync_for_device), and what it has cached is dropped before it reads what a device wrote (sync_for_cpu). `bytes` is
+/// the storage of the moment, or the copy that a device works on. Kernel: dma_sync_sgtable_for_device,
+/// dma_sync_sgtable_for_cpu.
 template <class E>
-concept caching_exporter = exporter<E> && requires(E& e, direction dir) {
-  { e.sync_for_device(dir) }
+concept caching_exporter = exporter<E> && requires(E& e, const storage& bytes, direction dir) {
+  { e.sync_for_device(bytes, dir) }
   noexcept->std::same_as<result<void>>;
-  { e.sync_for_cpu(dir) }
+  { e.sync_for_cpu(bytes, dir) }
   noexcept->std::same_as<result<void>>;
 };
 

@@ -48,5 +48,6 @@ class importer_hook {
   Answer (*call_)(std::byte*, Attachment&, const resv_lock&) noexcept {nullptr};
 };
 struct no_hook {};
+struct no_jobs {};
 
 }  // namespace PADDOCK_NAMESPACE::detail

@@ -13,6 +13,7 @@
 #include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/buffer/core.hpp>
 #include <paddock/buffer/device.hpp>
 #include <paddock/buffer/storage.hpp>
 #include <paddock/resv/reservation.hpp>
@@ -57,14 +58,18 @@ struct mapping_record final : locked_work {
 
   static void run(locked_work& work, const resv_lock&) noexcept {
     auto& record = static_cast<mapping_record&>(work);
-    record.owner->drop(record);
+    record.owner.load()->drop(record);  // It does not go before that.
   }
 
   typename D::mapped mapped{};
-  storage_ptr of;                            ///< Storage that may move away, so that it stays until then.
-  storage_ptr shadow;                        ///< Of a bounce: what is mapped.
-  paddock::reservation* locked_by{nullptr};  ///< Held for unmapping; null when that needs no lock.
-  mapping_owner<D>* owner{nullptr};          ///< Null when the attachment is gone.
+  storage_ptr of;                   ///< Storage that may move away, so that it stays until then.
+  storage_ptr shadow;               ///< Of a bounce: what is mapped.
+  buffer_core* locked_by{nullptr};  ///< Its reservation is held for unmapping; null when that needs no lock.
+  std::atomic<mapping_owner<D>*> owner{nullptr};  ///< Null when the attachment is gone.
+  /// The handle is being dropped, and the attachment stays until it is told; or the attachment is gone.
+  enum class link : std::uint8_t { held, dropped, orphaned };
+  std::atomic<link> state{link::held};
+  std::atomic<std::uint32_t> cpu_accesses{0};
   mapping_record* next{nullptr};
   std::atomic<mapping_status> status{mapping_status::live};
   direction dir{direction::bidirectional};
@@ -96,8 +101,7 @@ struct address_of<Mapped> {
 
 /// Made by map() of an attachment; move-only. One that is dropped is unmapped: at once when the storage cannot move,
 /// else under the reservation, by this thread if that is free, or by whoever leaves it next.
-/// Requires: it is dropped before its attachment is detached, unless it was revoked.
-/// Thread-safety: as a value; status() from any thread.
+/// Thread-safety: as a value; status() from any thread; one that may be moved or revoked is dropped in any thread.
 template <device D>
 class [[nodiscard]] mapping {
  public:
@@ -141,8 +145,15 @@ class [[nodiscard]] mapping {
    public:
     explicit cpu_sync(detail::mapping_record<D>* of) noexcept : of_(of) {}
     [[nodiscard]] buffer_id id() const noexcept { return {}; }
-    [[nodiscard]] result<void> sync_start(access what) const noexcept { return of_->owner->start_cpu(*of_, what); }
-    [[nodiscard]] result<void> sync_end(access what) const noexcept { return of_->owner->end_cpu(*of_, what); }
+    [[nodiscard]] result<void> sync_start(access what) const noexcept {
+      detail::mapping_owner<D>* const owner = of_->owner.load();
+      return owner != nullptr ? owner->start_cpu(*of_, what)
+                              : result<void>(fail(errc::revoked, "cpu_access: the attachment is gone"));
+    }
+    [[nodiscard]] result<void> sync_end(access what) const noexcept {
+      detail::mapping_owner<D>* const owner = of_->owner.load();
+      return owner != nullptr ? owner->end_cpu(*of_, what) : result<void>();
+    }
 
    private:
     detail::mapping_record<D>* of_;
@@ -174,12 +185,16 @@ class [[nodiscard]] mapping {
     if (record == nullptr) {
       return;
     }
-    if (record->owner == nullptr) {
+    using link = typename detail::mapping_record<D>::link;
+    if (record->state.exchange(link::dropped) == link::orphaned) {
       delete record;
-    } else if (record->locked_by != nullptr) {
-      record->locked_by->leave_to_holder(*record);
+    } else if (detail::buffer_core* const buffer = record->locked_by; buffer != nullptr) {
+      // Until the attachment is told it stays, and the buffer with it; after that neither need to.
+      buffer->get();
+      buffer->reservation().leave_to_holder(*record);
+      buffer->put();
     } else {
-      record->owner->drop(*record);
+      record->owner.load()->drop(*record);
     }
   }
 

@@ -54,10 +54,14 @@ class mapping_list {
       spare_ = gone.release();
     }
   }
-  /// What is left belongs to its handles. Requires: nothing is mapped.
+  /// What is left belongs to its handles. Requires: nothing is mapped, nor being dropped by another thread.
   void leave_to_handles() noexcept {
     while (first_ != nullptr) {
-      std::exchange(first_, first_->next)->owner = nullptr;
+      record& orphan = *std::exchange(first_, first_->next);
+      orphan.owner = nullptr;
+      if (orphan.state.exchange(record::link::orphaned) == record::link::dropped) {
+        delete &orphan;
+      }
     }
   }
 
@@ -68,6 +72,15 @@ class mapping_list {
         visit(*each);
       }
     }
+  }
+  /// A handle is on its way to being dropped, or the CPU accesses a mapping.
+  [[nodiscard]] bool is_in_use() const noexcept {
+    for (const record* each = first_; each != nullptr; each = each->next) {
+      if (each->state.load() == record::link::dropped || each->cpu_accesses.load() != 0) {
+        return true;
+      }
+    }
+    return false;
   }
   /// The latest that is mapped, or null.
   [[nodiscard]] const record* latest_mapped() const noexcept {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include <paddock/base/checking.hpp>
@@ -15,6 +16,7 @@
 #include <paddock/buffer/exporter.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/buffer/storage.hpp>
+#include <paddock/policy/residency.hpp>
 
 namespace PADDOCK_NAMESPACE {
 
@@ -51,6 +53,7 @@ class mixed_exporter {
  public:
   static constexpr p2p_segments p2p = p2p_segments::maybe;
   static constexpr bool revokes = Revokes;
+  using residency = std::conditional_t<Revokes, revocable, pinned>;
 
   /// Errors: as concatenate().
   [[nodiscard]] static result<mixed_exporter> create(std::span<const storage_ptr> parts) noexcept {

@@ -406,7 +406,7 @@ class monitor_core {
           if (each.is_busy_here()) {
             return fail(errc::reentrant, "memory_watch::release");
           }
-          taken = taken || each.releaser != nullptr;
+          taken = taken || each.releaser != nullptr || each.busy;
         }
       }
       if (!taken) {

@@ -50,6 +50,8 @@ class storage {
     }
     return first;
   }
+  /// How many references there are. A snapshot.
+  [[nodiscard]] std::uint32_t use_count() const noexcept { return references_.load(); }
   /// The kernel's dma-buf of all of it, for drivers that import one; not open when there is none. Lent by the storage.
   [[nodiscard]] borrowed_fd dma_buf() const noexcept { return dma_buf_; }
 

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include <paddock/base/result.hpp>
@@ -21,7 +22,7 @@ template <class Work>
 [[nodiscard]] result<fence_ptr> run_in_thread(const char* name, deadline until, Work work) noexcept {
   struct job {
     fence_ptr done;
-    Work work;
+    std::optional<Work> work;
   };
   if (until.is_never()) {
     return fail(errc::invalid_argument, name);
@@ -29,14 +30,16 @@ template <class Work>
   // A context of its own: such jobs end in any order.
   fence_context alone(name, until.remaining());
   PADDOCK_TRY(fence_ptr done, alone.create());
-  std::unique_ptr<job> started(new (std::nothrow) job{done, std::move(work)});
+  std::unique_ptr<job> started(new (std::nothrow) job{done, std::optional<Work>(std::move(work))});
   if (started == nullptr) {
     done->fail(errc::out_of_memory);
     return fail(errc::out_of_memory, name);
   }
   const auto run = [](void* given) noexcept -> void* {
     const std::unique_ptr<job> own(static_cast<job*>(given));
-    if (const result<void> ended = own->work(); ended) {
+    const result<void> ended = (*own->work)();
+    own->work.reset();  // Whoever sees the fence may take apart what the work needed.
+    if (ended) {
       own->done->signal();
     } else {
       own->done->fail(ended.error().code);

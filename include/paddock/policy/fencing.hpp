@@ -10,25 +10,23 @@
 
 namespace PADDOCK_NAMESPACE {
 
-namespace detail {
+/// Names the axis: what a policy says in `using axis = fencing_axis;`.
 struct fencing_axis;
-}  // namespace detail
 
 /// It waits: before a read for writers, before a write for everybody. The default.
 struct auto_fence {
-  using axis = detail::fencing_axis;
+  using axis = fencing_axis;
   static constexpr bool waits = true;
 };
 /// It does not: the caller takes dependencies() and waits by CPU or lets the hardware wait.
 struct no_auto_fence {
-  using axis = detail::fencing_axis;
+  using axis = fencing_axis;
   static constexpr bool waits = false;
 };
 
 /// An empty type that names the fencing axis and says whether it waits.
 template <class Policy>
-concept fencing_policy =
-    std::is_empty_v<Policy> && std::same_as<typename Policy::axis, detail::fencing_axis> && requires {
+concept fencing_policy = std::is_empty_v<Policy> && std::same_as<typename Policy::axis, fencing_axis> && requires {
   std::bool_constant<Policy::waits>::value;
 };
 

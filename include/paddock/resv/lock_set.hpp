@@ -77,7 +77,8 @@ class lock_set {
       PADDOCK_TRY_VOID(lock_contended(*wanted));
     }
   }
-  /// The same for a range whose elements are, or dereference to, reservations, each with room for so many fences.
+  /// The same for a range whose elements are, or dereference to, reservations or buffers, each with room for so many
+  /// fences.
   /// A range that is gone after the call must not own them: of a temporary container, pointers only.
   template <std::ranges::forward_range Range>
   requires(std::is_lvalue_reference_v<Range> || std::ranges::borrowed_range<Range> ||
@@ -86,7 +87,7 @@ class lock_set {
                                           place at = place::here()) noexcept {
     return lock_all([&]() noexcept -> result<void> {
       for (auto&& each : reservations) {
-        if constexpr (std::convertible_to<decltype(each), reservation&>) {
+        if constexpr (requires { lock(each, fences, at); }) {
           PADDOCK_TRY_VOID(lock(each, fences, at));
         } else {
           PADDOCK_TRY_VOID(lock(*each, fences, at));
@@ -130,6 +131,15 @@ class lock_set {
       drop_last();
     }
     return ended;
+  }
+
+  /// The same for a buffer, by its reservation.
+  template <class Buffer>
+  requires requires(Buffer& b) {
+    { b.reservation() } -> std::convertible_to<reservation&>;
+  }
+  [[nodiscard]] result<void> lock(Buffer& buffer, std::uint32_t fences = 0, place at = place::here()) noexcept {
+    return lock(static_cast<reservation&>(buffer.reservation()), fences, at);
   }
 
   /// The proof for one that is held. For any other it is one that proves nothing, so that its user gets wrong_lock.

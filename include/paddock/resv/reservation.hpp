@@ -484,6 +484,12 @@ inline void resv_lock::unlock() noexcept {
     held->fences_.forget_reserved();
     detail::note_unlocked(held);
     held->mutex_.unlock(context != nullptr ? &context->inner_ : nullptr);
+    // Left between the look above and the end of the lock: whoever left it may have found the lock taken. The end of
+    // the lock and what leaves work are exchanges, which on x86 keep their order with this look; where they do not it
+    // may be missed, and is done by whoever comes next. order: relaxed: as in run_left().
+    if (held->left_.load(std::memory_order_relaxed) != nullptr) [[unlikely]] {
+      static_cast<void>(held->try_lock());
+    }
   }
 }
 

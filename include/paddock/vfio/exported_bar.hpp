@@ -105,12 +105,12 @@ class exported_bar {
   }
 
  protected:
-  /// The same for who holds a reservation, so that it may not wait. Errors: also revoked, while the device is being
-  /// reset or the like.
+  /// The same for who holds a reservation, so that it may not wait. Errors: also busy, while the device is being
+  /// reset, or maps something.
   [[nodiscard]] result<std::unique_lock<std::recursive_mutex>> hold_if_there() const noexcept {
     auto stays = where_.listeners_->try_lock();
     if (!stays.owns_lock()) {
-      return fail(errc::revoked, "bar_exporter: the device is being reset, or maps something");
+      return fail(errc::busy, "bar_exporter: the device is being reset, or maps something");
     }
     PADDOCK_TRY_VOID(check_there());
     return stays;

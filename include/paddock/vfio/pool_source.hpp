@@ -42,8 +42,8 @@ class basic_pool_source : detail::exported_bar {
   [[nodiscard]] segment prototype() const noexcept {
     return {.kind = storage_kind::device_memory, .bar = where().bar(), .provider = where().provider()};
   }
-  /// Errors: revoked (the device's memory is being taken away, or does not answer), those of the pool's allocate();
-  /// not_mappable; out_of_memory.
+  /// Errors: busy (the device is being reset, or maps something); revoked (its memory does not answer); no_device;
+  /// those of the pool's allocate(); not_mappable; out_of_memory.
   [[nodiscard]] result<storage_ptr> allocate(std::uint64_t bytes) noexcept {
     PADDOCK_TRY(const auto stays, hold_if_there());
     PADDOCK_TRY(auto pages, pool_->allocate(bytes));
@@ -53,7 +53,9 @@ class basic_pool_source : detail::exported_bar {
                         all);
   }
   [[nodiscard]] result<void> bound(paddock::detail::buffer_core& buffer, std::size_t place) noexcept {
-    return join(buffer, place);
+    auto joined = join(buffer, place);
+    // A device that is closed has nothing to give, and nothing to take.
+    return !joined && joined.error() == errc::no_device ? result<void>() : joined;
   }
 
  private:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // A device that does not reach the bytes, which cannot move, works on a copy; alone, and counted.
+#include <chrono>
 #include <cstddef>
+#include <thread>
 #include <utility>
 
 #include <paddock/buffer/attachment.hpp>
@@ -8,6 +10,7 @@
 
 #include "buffers.hpp"
 #include "catch.hpp"
+#include "fences.hpp"
 #include "policies.hpp"
 
 namespace paddock {
@@ -67,6 +70,7 @@ TEST_CASE("bounce: copies go the way of the direction") {
   const auto buffer = make_buffer(revoking_test_exporter());
   importer<> far(buffer, false);
   write_by_cpu(buffer, 0, 1);
+  write_by_cpu(buffer, 1, 2);
   const auto held = buffer->lock();
   {
     auto m = far.armed->map(*held, direction::to_device);
@@ -79,12 +83,14 @@ TEST_CASE("bounce: copies go the way of the direction") {
   {
     auto m = far.armed->map(*held, direction::from_device);
     REQUIRE(m);
-    CHECK(buffer->statistics().of(count::bounce_copies) == 1);
+    CHECK(buffer->statistics().of(count::bounce_copies) == 2);
     device_bytes(*m)[0] = std::byte{3};
     CHECK(far.armed->unmap(*held, std::move(*m)));
   }
-  CHECK((*buffer->storage(*held))->segments().front().address[0] == std::byte{3});
-  CHECK(buffer->statistics().of(count::bounce_copies) == 2);
+  const std::byte* const bytes = (*buffer->storage(*held))->segments().front().address;
+  CHECK(bytes[0] == std::byte{3});
+  CHECK(bytes[1] == std::byte{2});  // What the device left out is as it was.
+  CHECK(buffer->statistics().of(count::bounce_copies) == 3);
 }
 
 TEST_CASE("bounce: a mapping that stays is copied when it is asked for") {
@@ -95,10 +101,10 @@ TEST_CASE("bounce: a mapping that stays is copied when it is asked for") {
   REQUIRE(m);
   std::byte* const real = (*buffer->storage(*held))->segments().front().address;
   real[0] = std::byte{5};
-  CHECK(far.at.sync_for_device(*m, direction::to_device));
+  CHECK(far.at.sync_for_device(*held, *m, direction::to_device));
   CHECK(device_bytes(*m)[0] == std::byte{5});
   device_bytes(*m)[0] = std::byte{6};
-  CHECK(far.at.sync_for_cpu(*m, direction::from_device));
+  CHECK(far.at.sync_for_cpu(*held, *m, direction::from_device));
   CHECK(real[0] == std::byte{6});
 }
 
@@ -121,6 +127,50 @@ TEST_CASE("bounce: while a copy is out, nobody else touches the bytes") {
   CHECK(far.armed->unmap(*held, std::move(*copy)));
   CHECK(near.armed->map(*held, direction::to_device));
   CHECK(mmio_access<access::read>::begin(*held, *buffer));
+}
+
+TEST_CASE("bounce: a pinned importer is alone with the buffer from attach on, or not at all") {
+  const auto buffer = make_buffer(archetype_exporter());
+  // Memory that this device does not reach, since it only reaches BARs.
+  struct far_device : test_device {
+    [[nodiscard]] route_choice reach(const segment&, direction) const noexcept {
+      return {false, fallback::not_supported, nullptr};
+    }
+  };
+  far_device far;
+  test_device near;
+  attachment<dma_buf<archetype_exporter>, far_device> copies;
+  attachment<dma_buf<archetype_exporter>, test_device> direct;
+  REQUIRE(direct.attach(buffer, near));
+  CHECK(code_of(copies.attach(buffer, far)) == errc::busy);  // It could map at any time, without the lock.
+  REQUIRE(direct.detach());
+  REQUIRE(copies.attach(buffer, far));
+  CHECK(code_of(direct.attach(buffer, near)) == errc::busy);
+  auto m = copies.map(direction::bidirectional);
+  REQUIRE(m);
+  CHECK(code_of(copies.map(direction::bidirectional)) == errc::busy);
+  CHECK(copies.unmap(std::move(*m)));
+  REQUIRE(copies.detach());
+  CHECK(direct.attach(buffer, near));
+}
+
+TEST_CASE("bounce: a copy is made after the writers, whatever the fencing policy") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<no_auto_fence> far(buffer, false);
+  const fence_ptr writer = make_fence();
+  auto held = buffer->lock();
+  REQUIRE(buffer->reservation().reserve(*held, 1));
+  REQUIRE(buffer->commit(*held, writer, access::write));
+  std::byte* const bytes = (*buffer->storage(*held))->segments().front().address;
+  std::thread hardware([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    bytes[0] = std::byte{9};
+    writer->signal();
+  });
+  const auto m = far.armed->map(*held, direction::bidirectional);
+  hardware.join();
+  REQUIRE(m);
+  CHECK(device_bytes(*m)[0] == std::byte{9});
 }
 
 TEST_CASE("bounce: an access by CPU that is open forbids a copy") {

@@ -22,13 +22,13 @@ using count = buffer_statistics::what;
 /// Memory with caches that somebody has to look after.
 struct cached_exporter : archetype_exporter {
   explicit cached_exporter(exporter_log& into) noexcept : log(&into) {}
-  [[nodiscard]] result<void> sync_for_device(direction) noexcept {
+  [[nodiscard]] result<void> sync_for_device(const storage&, direction) noexcept {
     ++log->syncs_for_device;
-    return {};
+    return log->refuse_cpu ? result<void>(fail(errc::io, "test")) : result<void>();
   }
-  [[nodiscard]] result<void> sync_for_cpu(direction) noexcept {
+  [[nodiscard]] result<void> sync_for_cpu(const storage&, direction) noexcept {
     ++log->syncs_for_cpu;
-    return {};
+    return log->refuse_cpu ? result<void>(fail(errc::io, "test")) : result<void>();
   }
   exporter_log* log;
 };
@@ -151,6 +151,64 @@ TEST_CASE("cache: explicit means when it is asked for, and coherent never") {
   CHECK(log.syncs_for_cpu == 0);
   CHECK(at.sync_for_cpu(*m, direction::from_device));
   CHECK(log.syncs_for_cpu == 1);
+  CHECK(at.sync_for_cpu(*m, direction::from_device));  // Who asks by name gets it, whatever is known of jobs.
+  CHECK(log.syncs_for_cpu == 2);
+  CHECK(at.sync_for_device(*m, direction::to_device));
+  CHECK(log.syncs_for_device == 2);
+}
+
+TEST_CASE("cache: a job that is committed to the buffer counts as a write of a device, also while it runs") {
+  exporter_log log;
+  const auto buffer = make_buffer<cached_exporter, no_auto_fence>(cached_exporter(log));
+  const fence_ptr job = make_fence();
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->reservation().reserve(*held, 1));
+    REQUIRE(buffer->commit(*held, job, access::write));
+  }
+  for (int look = 1; look <= 2; ++look) {
+    REQUIRE(cpu_access<access::read>::begin(*buffer));
+    CHECK(log.syncs_for_cpu == look);  // It may have written since.
+  }
+  job->signal();
+  REQUIRE(cpu_access<access::read>::begin(*buffer));
+  REQUIRE(cpu_access<access::read>::begin(*buffer));
+  CHECK(log.syncs_for_cpu == 3);
+}
+
+TEST_CASE("cache: mappings whose jobs are not committed may write at any time") {
+  exporter_log log;
+  const auto buffer = make_buffer(cached_exporter(log));
+  archetype_device dev;
+  attachment<cached_buffer, archetype_device, no_auto_fence> at;
+  REQUIRE(at.attach(buffer, dev));
+  auto m = at.map(direction::from_device);
+  REQUIRE(m);
+  use_by_cpu<access::read>(buffer);
+  use_by_cpu<access::read>(buffer);
+  CHECK(log.syncs_for_cpu == 2);
+  REQUIRE(at.unmap(std::move(*m)));
+  use_by_cpu<access::read>(buffer);
+  use_by_cpu<access::read>(buffer);
+  CHECK(log.syncs_for_cpu == 3);
+}
+
+TEST_CASE("cache: an operation that failed is made again") {
+  exporter_log log;
+  const auto buffer = make_buffer(cached_exporter(log));
+  archetype_device dev;
+  attachment<cached_buffer, archetype_device> at;
+  REQUIRE(at.attach(buffer, dev));
+  log.refuse_cpu = true;
+  CHECK(code_of(at.map(direction::bidirectional)) == errc::io);
+  log.refuse_cpu = false;
+  use_by_device(at, direction::bidirectional);
+  CHECK(log.syncs_for_device == 2);
+  log.refuse_cpu = true;
+  CHECK(code_of(cpu_access<access::read>::begin(*buffer)) == errc::io);
+  log.refuse_cpu = false;
+  use_by_cpu<access::read>(buffer);
+  CHECK(log.syncs_for_cpu == 2);
 }
 
 TEST_CASE("cache: fences and caches are apart: no_auto_fence waits for nobody and keeps caches right") {

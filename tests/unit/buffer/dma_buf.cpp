@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <paddock/buffer/dma_buf.hpp>
 
+#include <array>
 #include <string>
 #include <utility>
 
@@ -85,6 +86,11 @@ TEST_CASE("dma_buf: a lock_set knows a buffer's proof") {
   }));
   CHECK(a->commit(locks.held(*a), make_fence(), access::read));
   CHECK(code_of(a->commit(locks.held(*b), make_fence(), access::read)) == errc::wrong_lock);
+  locks.unlock_all();
+  const std::array both{a, b};
+  REQUIRE(locks.lock_all(both, 1));
+  CHECK(locks.size() == 2);
+  CHECK(b->commit(locks.held(*b), make_fence(), access::read));
 }
 
 TEST_CASE("dma_buf: what a job waits for is what implicit sync says") {

@@ -230,6 +230,107 @@ TEST_CASE("move: the copy's fence stands as kernel, and the old storage stays un
   CHECK(device_bytes(m)[5] == std::byte{42});
 }
 
+TEST_CASE("move: when the copy fails the bytes are where they were, and nobody gets the place where they are not") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  importer driver(buffer);
+  engine dma;
+  {
+    auto opened = mmio_access<access::write>::begin(*buffer);
+    REQUIRE(opened);
+    opened->window().write8(5, 42);
+  }
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->use_mover(*held, dma));
+    REQUIRE(buffer->move(*held, in_memory, long_enough()));
+  }
+  std::thread hardware([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    dma.done->fail(errc::io);
+  });
+  {
+    // Whoever waits for the copy meanwhile finds the bytes, too.
+    const auto held = buffer->lock();
+    const mapping<test_device> m = driver.map(*held);
+    CHECK(m.status() == mapping_status::live);
+    CHECK(device_bytes(m)[5] == std::byte{42});
+    CHECK(*buffer->where(*held) == behind_bar);
+  }
+  hardware.join();
+  const auto opened = mmio_access<access::read>::begin(*buffer);
+  REQUIRE(opened);
+  CHECK(opened->window().read8(5) == 42);
+}
+
+TEST_CASE("move: old storage goes when its copy is done") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  importer driver(buffer);
+  engine dma;
+  const auto held = buffer->lock();
+  REQUIRE(buffer->use_mover(*held, dma));
+  const storage_ptr old = *buffer->storage(*held);
+  REQUIRE(buffer->move(*held, in_memory, long_enough()));
+  dma.finish();
+  static_cast<void>(driver.map(*held));
+  CHECK(old->use_count() == 1);
+}
+
+TEST_CASE("move: an importer that requeued its jobs maps anew without waiting for them") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  importer driver(buffer);
+  fence_context ring("ring", std::chrono::seconds(1));
+  const fence_ptr queued = *ring.create();
+  const auto held = buffer->lock();
+  add_job(buffer, *held, usage::write, queued);
+  driver.on_invalidate = [&](const resv_lock&) { return jobs::requeue(*queued); };
+  REQUIRE(buffer->move(*held, in_memory, deadline::now()));
+  CHECK(driver.armed->map(*held, direction::bidirectional, deadline::now()));
+  queued->signal();
+}
+
+TEST_CASE("move: an access by CPU that waits for a job does not hold off the move that would end it") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  importer driver(buffer);
+  const fence_ptr job = make_fence();
+  {
+    const auto held = buffer->lock();
+    add_job(buffer, *held, usage::write, job);
+  }
+  driver.on_invalidate = [&](const resv_lock&) {
+    job->fail(errc::canceled);
+    return jobs::cancel();
+  };
+  bool opened = false;
+  std::thread reader([&] { opened = cpu_access<access::read>::begin(*buffer).has_value(); });
+  REQUIRE(eventually([&] { return buffer->statistics().of(count::waits) == 1; }));
+  {
+    const auto held = buffer->lock();
+    CHECK(buffer->move(*held, in_memory, long_enough()));
+  }
+  reader.join();
+  CHECK(opened);
+}
+
+TEST_CASE("move: an importer that is dead has no wishes") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  test_device near;
+  attachment<moving_buffer, test_device, movable, p2p_only> old;
+  REQUIRE(old.attach(buffer, near));
+  REQUIRE(buffer->revoke(deadline::now()));
+  REQUIRE(buffer->restore());
+  importer far(buffer);
+  far.dev.reaches_bars = false;
+  const auto held = buffer->lock();
+  static_cast<void>(far.map(*held));
+  CHECK(*buffer->where(*held) == in_memory);
+  CHECK(buffer->statistics().of(count::bounces) == 0);
+}
+
 TEST_CASE("move: a buffer whose copy is under way does not go before that is done") {
   exporter_log log;
   auto buffer = make_buffer(placing_test_exporter(log));

@@ -4,10 +4,13 @@
 #include <cerrno>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <utility>
 
 #include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/cpu_access.hpp>
+#include <paddock/buffer/cpu_device.hpp>
 #include <paddock/buffer/mmio_access.hpp>
 #include <paddock/buffer/placement.hpp>
 
@@ -284,6 +287,109 @@ class card_source {
   card* of_;
 };
 static_assert(bound_source<card_source>);
+
+TEST_CASE("revoke: does not wait longer for the lock than for anything else") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<revocable> driver(buffer);
+  const fence_ptr job = make_fence();
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->reservation().reserve(*held, 1));
+    REQUIRE(buffer->commit(*held, job, access::write));
+  }
+  std::atomic<bool> locked{false};
+  std::thread stuck([&] {
+    const auto held = buffer->lock();
+    locked = true;
+    static_cast<void>(driver.armed->map(*held, direction::to_device));  // Behind a job that does not end.
+  });
+  REQUIRE(eventually([&] { return locked.load(); }));
+  REQUIRE(buffer->revoke(shortly()));
+  CHECK(job->sys_errno() == ECANCELED);
+  CHECK(buffer->status() == buffer_status::revoked);
+  stuck.join();
+}
+
+TEST_CASE("revoke: an access by CPU that waited through it is not opened") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  const fence_ptr job = make_fence();
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->reservation().reserve(*held, 1));
+    REQUIRE(buffer->commit(*held, job, access::write));
+  }
+  errc opened{};
+  std::thread reader([&] { opened = code_of(mmio_access<access::read>::begin(*buffer)); });
+  REQUIRE(eventually([&] { return buffer->statistics().of(count::waits) == 1; }));
+  REQUIRE(buffer->revoke(shortly()));
+  reader.join();
+  CHECK(opened == errc::revoked);
+}
+
+TEST_CASE("revoke: handles that are dropped while their attachment goes are neither lost nor told twice") {
+  for (int round = 0; round < 200; ++round) {
+    const auto buffer = make_buffer(revoking_test_exporter());
+    auto driver = std::make_unique<importer<revocable>>(buffer);
+    mapping<test_device> m = std::move(driver->m);
+    if (round % 2 == 0) {
+      REQUIRE(buffer->revoke(deadline::now()));
+    }
+    std::thread dropping([&] { m = {}; });
+    while (!driver->at.detach()) {
+      std::this_thread::yield();
+    }
+    driver.reset();
+    dropping.join();
+  }
+}
+
+TEST_CASE("revoke: a mapping for the CPU is not opened when its attachment is gone") {
+  const auto buffer = make_buffer<archetype_exporter, revocable>(archetype_exporter());
+  cpu_device cpu;
+  mapping<cpu_device> m;
+  {
+    attachment<dma_buf<archetype_exporter, revocable>, cpu_device, revocable> at;
+    REQUIRE(at.attach(buffer, cpu));
+    {
+      const auto held = buffer->lock();
+      m = *(*at.arm(*held))->map(*held, direction::bidirectional);
+    }
+    {
+      const auto opened = cpu_access<access::read>::begin(m);
+      REQUIRE(opened);
+      REQUIRE(buffer->revoke(deadline::now()));
+      CHECK(code_of(at.detach()) == errc::busy);
+    }
+    REQUIRE(at.detach());
+  }
+  CHECK(code_of(cpu_access<access::read>::begin(m)) == errc::revoked);
+}
+
+TEST_CASE("revoke: storage that the CPU still accesses is not replaced") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  auto opened = mmio_access<access::write>::begin(*buffer);
+  REQUIRE(opened);
+  REQUIRE(buffer->revoke(deadline::now()));
+  CHECK(code_of(buffer->restore()) == errc::busy);
+  opened->window().write8(0, 1);
+  CHECK(opened->finish());
+  CHECK(buffer->restore());
+}
+
+TEST_CASE("revoke: what was neither armed nor is pinned any more does not map") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  test_device dev;
+  attachment<dma_buf<placing_test_exporter>, test_device, movable> at;
+  REQUIRE(at.attach(buffer, dev));
+  const auto held = buffer->lock();
+  const auto pinned = at.pin(*held);
+  REQUIRE(pinned);
+  REQUIRE(at.unpin(*held));
+  CHECK(code_of((*pinned)->map(*held, direction::to_device)) == errc::invalid_argument);
+  CHECK(at.detach(*held));
+}
 
 TEST_CASE("revoke: a place that goes takes the buffer with it, or what is left there of a buffer that has moved") {
   card_source::card card;

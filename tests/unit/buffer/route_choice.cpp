@@ -46,12 +46,12 @@ constexpr std::array no_writes{pci::quirk{pci::quirk::role::client, 0x8086, 0x29
                                           pci::quirk::effect::fails, "for this test"}};
 
 struct ours {
-  using axis = detail::route_axis;
+  using axis = route_axis;
   static constexpr bool tries_p2p = true;
   static constexpr bool falls_back = false;
 };
 struct neither {
-  using axis = detail::route_axis;
+  using axis = route_axis;
   static constexpr bool tries_p2p = false;
   static constexpr bool falls_back = false;
 };

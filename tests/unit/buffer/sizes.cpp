@@ -25,8 +25,8 @@ struct dma_device {
 /// Memory with caches to look after.
 struct caching_memory : memory_exporter {
   using memory_exporter::memory_exporter;
-  [[nodiscard]] result<void> sync_for_device(direction) noexcept { return {}; }
-  [[nodiscard]] result<void> sync_for_cpu(direction) noexcept { return {}; }
+  [[nodiscard]] result<void> sync_for_device(const storage&, direction) noexcept { return {}; }
+  [[nodiscard]] result<void> sync_for_cpu(const storage&, direction) noexcept { return {}; }
 };
 static_assert(caching_exporter<caching_memory>);
 
@@ -51,17 +51,17 @@ static_assert(has_size<dma_buf<mixed_exporter<>>, 512>);
 static_assert(has_size<attachment<fixed, dma_device>, 72>);
 static_assert(has_size<attachment<fixed, dma_device, no_auto_fence, spin_wait, coherent, system_only>, 72>);
 static_assert(has_size<attachment<fixed, cpu_device>, 72>);
-// And the importer's hook: two words of its own, and whom to call.
-static_assert(has_size<attachment<moving, dma_device, movable>, 96>);
-static_assert(has_size<attachment<moving, dma_device, movable, no_auto_fence, spin_wait, system_only>, 96>);
+// And the importer's hook: two words of its own, and whom to call. What may move also keeps which jobs it requeued.
+static_assert(has_size<attachment<moving, dma_device, movable>, 112>);
+static_assert(has_size<attachment<moving, dma_device, movable, no_auto_fence, spin_wait, system_only>, 112>);
 static_assert(has_size<attachment<fixed, dma_device, revocable>, 96>);
-static_assert(has_size<attachment<fixed, dma_device, movable>, 96>);
+static_assert(has_size<attachment<fixed, dma_device, movable>, 112>);
 
 // A handle, and the address where there is one.
 static_assert(has_size<mapping<cpu_device>, 8>);
 static_assert(has_size<mapping<dma_device>, 16>);
 // What a handle leads to: all but 8, or 16, is the same for all devices.
-static_assert(has_size<detail::mapping_record<dma_device>, 72> && has_size<detail::mapping_record<cpu_device>, 80>);
+static_assert(has_size<detail::mapping_record<dma_device>, 80> && has_size<detail::mapping_record<cpu_device>, 88>);
 
 static_assert(has_size<segment, 40> && has_size<storage, 80>);
 static_assert(has_size<placement_exporter<memory_source>, 24> &&
