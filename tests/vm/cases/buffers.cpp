@@ -3,15 +3,12 @@
 // that take their memory back.
 #include <paddock/buffer/dma_buf.hpp>
 
-#include <sys/klog.h>
-
 #include <array>
 #include <chrono>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -82,37 +79,6 @@ struct machine {
     return has(seed, bytes, first);
   }
 };
-
-/// Lines of the kernel's log in which an IOMMU tells of a fault.
-std::size_t iommu_faults() {
-  constexpr int read_all = 3;
-  constexpr int size_of_buffer = 10;
-  std::string log(static_cast<std::size_t>(::klogctl(size_of_buffer, nullptr, 0)), '\0');
-  const int length = ::klogctl(read_all, log.data(), static_cast<int>(log.size()));
-  REQUIRE(length > 0);
-  log.resize(static_cast<std::size_t>(length));
-  std::size_t faults = 0;
-  for (std::size_t at = log.find("DMAR: ["); at != std::string::npos; at = log.find("DMAR: [", at + 1)) {
-    ++faults;
-  }
-  return faults;
-}
-
-/// The same, once there are more than `before` and no further ones come: the kernel tells of them by an interrupt.
-std::size_t faults_after(std::size_t before) {
-  const deadline until = deadline::in(10s);
-  while (iommu_faults() == before && !until.passed()) {
-    std::this_thread::sleep_for(10ms);
-  }
-  for (std::size_t seen = before;;) {
-    const std::size_t now = iommu_faults();
-    if (now == seen) {
-      return now;
-    }
-    seen = now;
-    std::this_thread::sleep_for(200ms);
-  }
-}
 
 vfio::device open_peer(machine& m, const char* name) { return unwrap(vfio::device::open(m.space, role(name))); }
 

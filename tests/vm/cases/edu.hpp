@@ -3,6 +3,9 @@
 /// QEMU's `edu` device: a register file, an interrupt, and a DMA engine with 4 KiB of its own.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <thread>
 #include <utility>
 
 #include <paddock/base/ids.hpp>
@@ -28,7 +31,7 @@ class edu {
   [[nodiscard]] std::uint32_t interrupt_status() const { return registers_.read32(0x24); }
   void acknowledge(std::uint32_t value) const { registers_.write32(0x64, value); }
 
-  /// Copies between an IOVA and the device's own buffer; false when it does not end in a second.
+  /// Copies between an IOVA and the device's own buffer; false when it does not end in ten seconds.
   [[nodiscard]] bool read_from(iova source, std::uint64_t bytes) const {
     return transfer(source.value(), buffer, bytes, 1);
   }
@@ -43,11 +46,12 @@ class edu {
     registers_.write64(0x88, target);
     registers_.write64(0x90, bytes);
     registers_.write32(0x98, command);
-    const deadline until = deadline::in(std::chrono::seconds(1));
+    const deadline until = deadline::in(std::chrono::seconds(10));
     while ((registers_.read32(0x98) & 1U) != 0) {
       if (until.passed()) {
         return false;
       }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // QEMU's takes 100 of them.
     }
     return true;
   }

@@ -3,12 +3,18 @@
 /// What the cases in the guest share: devices by role, checked unwrapping, and counts that must not change.
 #pragma once
 
+#include <sys/klog.h>
+
+#include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
 #include <paddock/pci/address.hpp>
 
 #include "catch.hpp"
@@ -53,6 +59,37 @@ inline std::size_t open_fds() {
     ++count;
   }
   return count;
+}
+
+/// Lines of the kernel's log in which an IOMMU tells of a fault.
+inline std::size_t iommu_faults() {
+  constexpr int read_all = 3;
+  constexpr int size_of_buffer = 10;
+  std::string log(static_cast<std::size_t>(::klogctl(size_of_buffer, nullptr, 0)), '\0');
+  const int length = ::klogctl(read_all, log.data(), static_cast<int>(log.size()));
+  REQUIRE(length > 0);
+  log.resize(static_cast<std::size_t>(length));
+  std::size_t faults = 0;
+  for (std::size_t at = log.find("DMAR: ["); at != std::string::npos; at = log.find("DMAR: [", at + 1)) {
+    ++faults;
+  }
+  return faults;
+}
+
+/// The same, once there are more than `before` and no further ones come: the kernel tells of them by an interrupt.
+inline std::size_t faults_after(std::size_t before) {
+  const deadline until = deadline::in(std::chrono::seconds(10));
+  while (iommu_faults() == before && !until.passed()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  for (std::size_t seen = before;;) {
+    const std::size_t now = iommu_faults();
+    if (now == seen) {
+      return now;
+    }
+    seen = now;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
 }
 
 /// Gives a device to another driver, or takes it away: "none".
