@@ -440,6 +440,37 @@ TEST_CASE("revoke: a place that goes takes the buffer with it, or what is left t
   CHECK(at.detach(*held));
 }
 
+TEST_CASE("revoke: a place that goes waits for copies out of it, and not for jobs elsewhere") {
+  struct copier {
+    result<fence_ptr> copy(const storage&, const storage&) noexcept { return copied; }
+    fence_ptr copied = make_fence();
+  };
+  card_source::card card;
+  using placed = dma_buf<placement_exporter<memory_source, card_source>>;
+  const auto buffer =
+      *placed::create(placement_exporter<memory_source, card_source>(buffer_bytes, memory_source(), card_source(card)));
+  copier engine;
+  const fence_ptr job = make_fence();
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->move(*held, 1, long_enough()));
+    REQUIRE(buffer->use_mover(*held, engine));
+    REQUIRE(buffer->move(*held, 0, long_enough()));
+    REQUIRE(buffer->reservation().reserve(*held, 1));
+    REQUIRE(buffer->commit(*held, job, access::write));
+  }
+  const std::jthread end([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    engine.copied->signal();
+  });
+  const deadline until = deadline::in(std::chrono::seconds(10));
+  REQUIRE(card.buffer->revoke_place(card.place, until, buffer_status::revoked));
+  CHECK(engine.copied->is_signaled());
+  CHECK_FALSE(until.passed());
+  CHECK_FALSE(job->is_signaled());
+  job->signal();
+}
+
 TEST_CASE("revoke: another thread does it for one that may not block") {
   const auto buffer = make_buffer(revoking_test_exporter());
   importer<revocable> driver(buffer);
