@@ -331,8 +331,9 @@ class basic_attachment final : private detail::attachment_node,
       return fail(errc::out_of_memory, "attachment::map");
     }
     made->dir = dir;
-    made->owner = this;
-    made->state = record::link::held;
+    // order: relaxed, both: nobody else has the record.
+    made->owner.store(this, std::memory_order_relaxed);
+    made->state.store(record::link::held, std::memory_order_relaxed);
     made->made_at = at;
     made->status.store(mapping_status::live, std::memory_order_relaxed);  // order: nobody else has the record.
     if constexpr (!is_pinned) {
@@ -403,7 +404,7 @@ class basic_attachment final : private detail::attachment_node,
       ++of.cpu_accesses;
       return {};
     };
-    auto begun = buffer_->template start_cpu<Policies>(what, nullptr, is_there);
+    auto begun = buffer_->template start_cpu<Policies>(what, nullptr, this, is_there);
     if (!begun && of.cpu_accesses.load() != 0 && begun.error() != errc::revoked) {
       --of.cpu_accesses;
     }

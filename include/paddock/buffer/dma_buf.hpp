@@ -238,7 +238,7 @@ class basic_dma_buf final : private detail::buffer_core {
     explicit cpu_sync(basic_dma_buf* of, const resv_lock* held) noexcept : of_(of), held_(held) {}
     [[nodiscard]] buffer_id id() const noexcept { return of_->identity(); }
     [[nodiscard]] result<void> sync_start(access what) const noexcept {
-      return of_->template start_cpu<Policies>(what, held_, []() noexcept { return result<void>(); });
+      return of_->template start_cpu<Policies>(what, held_, nullptr, []() noexcept { return result<void>(); });
     }
     [[nodiscard]] result<void> sync_end(access what) const noexcept { return of_->template end_cpu<Policies>(what); }
 
@@ -418,7 +418,8 @@ class basic_dma_buf final : private detail::buffer_core {
   /// Waits first and holds the buffer then, so that nobody who is waited for waits for this. `is_there` is asked last,
   /// with the lock held.
   template <class By, class IsThere>
-  [[nodiscard]] result<void> start_cpu(access what, const resv_lock* held, IsThere is_there) noexcept {
+  [[nodiscard]] result<void> start_cpu(access what, const resv_lock* held, const detail::attachment_node* who,
+                                       IsThere is_there) noexcept {
     if (held != nullptr) {
       PADDOCK_TRY_VOID(check(*held, "cpu_access"));
     }
@@ -431,7 +432,7 @@ class basic_dma_buf final : private detail::buffer_core {
         PADDOCK_TRY(own, reservation().lock());
       }
       PADDOCK_TRY_VOID(check_live("cpu_access"));
-      PADDOCK_TRY_VOID(check_exclusive(nullptr));
+      PADDOCK_TRY_VOID(check_exclusive(who));
       undo_failed_copy();
       if (!By::fencing::waits || reservation().test_signaled(usage_for(what))) {
         PADDOCK_TRY_VOID(is_there());

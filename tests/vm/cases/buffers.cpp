@@ -200,7 +200,10 @@ TEST_CASE("buffers: without certain routes a peer is refused or bounced, and wha
     REQUIRE(m.put(4, mapped.iova()));
     const auto window = unwrap(peer.map_bar(bar_index(2)));
     CHECK_FALSE(machine::has(4, unwrap(window.mmio(0, edu::longest))));
-    unwrap(link.sync_for_cpu(mapped, direction::from_device));
+    {
+      const resv_lock held = unwrap(made->lock());
+      unwrap(link.sync_for_cpu(held, mapped, direction::from_device));
+    }
     CHECK(machine::has(4, unwrap(window.mmio(0, edu::longest))));
   }
   CHECK(window_has(made, 4));
