@@ -334,6 +334,7 @@ class buffer_core {
   [[nodiscard]] result<void> allocate_anew() noexcept;
   /// All that the reservation has.
   void fail_jobs() noexcept;
+  [[nodiscard]] result<resv_lock> lock_at_last(deadline until) noexcept;
   /// Another thread's revocation is under way: returns when it is over.
   void wait_while_revoking() const noexcept {
     while (status_.load() == buffer_status::revoking) {
@@ -488,14 +489,17 @@ inline void buffer_core::fail_jobs() noexcept {
   }
 }
 
-inline result<void> buffer_core::revoke(deadline until, buffer_status after, std::size_t from) noexcept {
+inline result<resv_lock> buffer_core::lock_at_last(deadline until) noexcept {
   auto taken = reservation_->lock(until);
   if (!taken && taken.error() == errc::timed_out) {
-    // Whoever has it may be waiting for a job that does not end.
-    fail_jobs();
-    taken = reservation_->lock();
+    fail_jobs();  // Whoever has it may be waiting for a job that does not end.
+    return reservation_->lock();
   }
-  PADDOCK_TRY(resv_lock held, std::move(taken));
+  return taken;
+}
+
+inline result<void> buffer_core::revoke(deadline until, buffer_status after, std::size_t from) noexcept {
+  PADDOCK_TRY(resv_lock held, lock_at_last(until));
   if (telling_) {
     return fail(errc::reentrant, "dma_buf::revoke");
   }

@@ -176,7 +176,7 @@ TEST_CASE("attachment: an attachment keeps its buffer, and one that ends lets go
     CHECK(a.buffer().size() == buffer_bytes);
     auto m = a.map(direction::to_device);
     REQUIRE(m);
-    m = {};
+    *m = {};
     CHECK(importer.unmaps == 1);
   }
   CHECK(log.unpins == 1);  // And the buffer is gone: AddressSanitizer would tell of a leak.
@@ -283,7 +283,7 @@ TEST_CASE("attachment: a mapping that is held stops a detach, and one that is dr
   auto m = (*armed)->map(*held, direction::to_device);
   REQUIRE(m);
   CHECK(code_of(a.detach(*held)) == errc::busy);
-  m = {};  // Under the lock, which this thread has: it is parked.
+  *m = {};  // Under the lock, which this thread has: it is parked.
   CHECK(importer.unmaps == 0);
   CHECK(a.detach(*held));
   CHECK(importer.unmaps == 1);

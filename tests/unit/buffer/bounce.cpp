@@ -213,7 +213,7 @@ TEST_CASE(
   CHECK(buffer->statistics().of(count::moves) == 0);
   CHECK(buffer->statistics().of(count::bounces) == 1);
   CHECK(code_of(buffer->move(*held, 1, deadline::now())) == errc::busy);
-  m = mapping<test_device>();
+  *m = {};
   CHECK(buffer->reservation().run_left_work(*held));
   CHECK(buffer->move(*held, 1, deadline::now()));
   CHECK(stays.detach(*held));
