@@ -56,7 +56,6 @@ class basic_attachment final : private detail::attachment_node,
   static constexpr bool is_pinned = !Policies::residency::may_move && !Policies::residency::may_revoke;
 
  private:
-  using exporter_type = typename Buffer::exporter_type;
   using record = detail::mapping_record<Device>;
   using armed = armed_attachment<basic_attachment, Device>;
   friend armed;
@@ -68,11 +67,7 @@ class basic_attachment final : private detail::attachment_node,
   basic_attachment() noexcept = default;
   basic_attachment(const basic_attachment&) = delete;
   basic_attachment& operator=(const basic_attachment&) = delete;
-  ~basic_attachment() {
-    if (is_attached()) {
-      end();
-    }
-  }
+  ~basic_attachment() { end(); }
 
   /// Ties it to both. A pinned one can map from here on, and the buffer stays where this device reaches it; if it has
   /// to be moved there, or copied for every use, that is decided now. `use` is what the device will do at most. Errors:
@@ -123,9 +118,8 @@ class basic_attachment final : private detail::attachment_node,
   }
   /// As above for a device whose mappings may go at any time without that anybody has to be told: vfio::device.
   [[nodiscard]] result<armed*> arm(const resv_lock& held) noexcept {
-    static_assert(
-        requires { Device::unmaps_on_revoke; } && !Policies::residency::may_move,
-        "paddock: arm(lock, hook): without a hook the importer would not be told");
+    static_assert(detail::yields_mappings<Device>() && !Policies::residency::may_move,
+                  "paddock: arm(lock, hook): without a hook the importer would not be told");
     return arm(held, [](basic_attachment&, const resv_lock&) noexcept {});
   }
   /// From here on it maps, and the storage stays where it is until unpin(): for a scanout, say. Not for as long as a
@@ -178,7 +172,7 @@ class basic_attachment final : private detail::attachment_node,
   /// used many times. Caches: waits for nobody. Errors: wrong_lock, revoked, those of the exporter and of the mover.
   [[nodiscard]] result<void> sync_for_device(const resv_lock& held, const mapping_type& m, direction dir) noexcept {
     PADDOCK_TRY_VOID(check_turn(held, m));
-    return turns::begin_device(*buffer_, *m.record_, dir, true);
+    return turns::begin_device(*buffer_, *m.record_, dir, true, deadline::never());
   }
   /// The same before the CPU's turn, or before others are to see what the device did to its copy.
   [[nodiscard]] result<void> sync_for_cpu(const resv_lock& held, const mapping_type& m, direction dir) noexcept {
@@ -187,9 +181,11 @@ class basic_attachment final : private detail::attachment_node,
   }
   /// Without the lock, where the storage stays.
   [[nodiscard]] result<void> sync_for_device(const mapping_type& m, direction dir) noexcept requires is_pinned {
-    return turns::begin_device(*buffer_, *m.record_, dir, true);
+    PADDOCK_TRY_VOID(check_mine(m));
+    return turns::begin_device(*buffer_, *m.record_, dir, true, deadline::never());
   }
   [[nodiscard]] result<void> sync_for_cpu(const mapping_type& m, direction dir) noexcept requires is_pinned {
+    PADDOCK_TRY_VOID(check_mine(m));
     return turns::begin_cpu(*buffer_, *m.record_, dir, true);
   }
 
@@ -243,8 +239,13 @@ class basic_attachment final : private detail::attachment_node,
 
   [[nodiscard]] result<void> check_turn(const resv_lock& held, const mapping_type& m) const noexcept {
     PADDOCK_TRY_VOID(check(held, "attachment: whose turn it is"));
+    PADDOCK_TRY_VOID(check_mine(m));
     return m.status() == mapping_status::live ? result<void>()
                                               : fail(errc::revoked, "attachment: the mapping is not live");
+  }
+  [[nodiscard]] result<void> check_mine(const mapping_type& m) const noexcept {
+    const bool is_mine = m.valid() && m.record_->owner.load() == this;
+    return is_mine ? result<void>() : fail(errc::invalid_argument, "attachment: no mapping, or another attachment's");
   }
 
   // --- routes ------------------------------------------------------------------------------------------------------
@@ -257,21 +258,20 @@ class basic_attachment final : private detail::attachment_node,
     const bool is_memory = std::ranges::all_of(where, [](const segment& s) { return s.kind == storage_kind::memory; });
     if constexpr (!route::tries_p2p) {
       return {is_memory, is_memory ? fallback::none : fallback::asked_for, nullptr};
-    } else if constexpr (!route::falls_back) {
-      return is_memory ? route_choice{false, fallback::no_route, nullptr} : detail::reach_of(*device_, where, use_);
     } else {
-      return detail::reach_of(*device_, where, use_);
+      return is_memory && !route::falls_back ? route_choice{false, fallback::no_route, nullptr}
+                                             : detail::reach_of(*device_, where, use_);
     }
   }
   /// Decides how the device gets at the bytes. Requires: the reservation is held.
   [[nodiscard]] result<void> settle(const resv_lock& held, deadline until) noexcept {
+    bounces_ = false;
     if (accepts(core().current()->segments()).direct) [[likely]] {
-      bounces_ = false;
       return {};
     }
     PADDOCK_TRY(const route_choice way, core().settle_for(held, *this, until));
     bounces_ = !way.direct;
-    if (way.direct) {
+    if (!bounces_) {
       return {};
     }
     core().statistics().routes().count(way.why);
@@ -288,6 +288,7 @@ class basic_attachment final : private detail::attachment_node,
       return fail(errc::limit_reached, "attachment::pin");
     }
     core().undo_failed_copy();
+    PADDOCK_TRY_VOID(core().check_copy());
     PADDOCK_TRY_VOID(settle(held, until));
     if constexpr (is_pinned) {
       // It maps without the lock, so that whether somebody is alone with the bytes is decided now.
@@ -309,6 +310,7 @@ class basic_attachment final : private detail::attachment_node,
       return fail(errc::reentrant, "attachment::map");
     }
     core().undo_failed_copy();
+    PADDOCK_TRY_VOID(core().check_copy());
     if (pins_ == 0) {
       if (!hook_) {
         return fail(errc::invalid_argument, "attachment::map: neither armed nor pinned");
@@ -324,23 +326,23 @@ class basic_attachment final : private detail::attachment_node,
       return fail(errc::invalid_argument, "attachment::map: attached for another direction");
     }
     if constexpr (Policies::fencing::waits) {
-      PADDOCK_TRY_VOID(wait_for(detail::access_by(dir), until));
+      PADDOCK_TRY_VOID(wait_for(detail::access_by(dir), until, at));
     }
     std::unique_ptr<record> made = records_.take();
     if (made == nullptr) {
       return fail(errc::out_of_memory, "attachment::map");
     }
     made->dir = dir;
-    // order: relaxed, both: nobody else has the record.
+    // order: relaxed, all three: nobody else has the record.
     made->owner.store(this, std::memory_order_relaxed);
     made->state.store(record::link::held, std::memory_order_relaxed);
+    made->status.store(mapping_status::live, std::memory_order_relaxed);
     made->made_at = at;
-    made->status.store(mapping_status::live, std::memory_order_relaxed);  // order: nobody else has the record.
     if constexpr (!is_pinned) {
       made->locked_by = &core();
       made->of = core().current();
     }
-    auto mapped = map_for(*made);
+    auto mapped = map_for(*made, until);
     if (!mapped) {
       forget(*made);
       records_.keep(std::move(made));
@@ -350,28 +352,24 @@ class basic_attachment final : private detail::attachment_node,
     turns::count_writer(*buffer_, *made, true);
     return mapping_type(records_.add(std::move(made)));
   }
-  /// Its own jobs that wait for this very map are not waited for.
-  [[nodiscard]] result<void> wait_for(access how, deadline until) noexcept {
-    if constexpr (Policies::residency::may_move) {
-      PADDOCK_TRY_VOID(buffer_->wait_for(how, until, typename Policies::wait{},
-                                         [this](const fence& job) noexcept { return requeued_.awaits(job); }));
-      core().undo_failed_copy();
-      return {};
-    } else {
-      PADDOCK_TRY_VOID(buffer_->wait_for(how, until, typename Policies::wait{}));
-      return core().check_copy();
-    }
+  /// Its own jobs that wait for this very map are not waited for. Where the copy of a move fails meanwhile there is
+  /// nothing to map; the next map() finds the bytes.
+  [[nodiscard]] result<void> wait_for(access how, deadline until, place at) noexcept {
+    PADDOCK_TRY_VOID(buffer_->wait_for(
+        how, until, typename Policies::wait{}, [this](const fence& job) noexcept { return requeued_.awaits(job); },
+        at));
+    return core().check_copy();
   }
-  [[nodiscard]] result<typename Device::mapped> map_for(record& made) noexcept {
+  [[nodiscard]] result<typename Device::mapped> map_for(record& made, deadline until) noexcept {
     if constexpr (Policies::route::falls_back) {
       if (bounces_) [[unlikely]] {
         PADDOCK_TRY_VOID(begin_bounce(made));
-        PADDOCK_TRY_VOID(turns::begin_device(*buffer_, made, made.dir, false));
+        PADDOCK_TRY_VOID(turns::begin_device(*buffer_, made, made.dir, false, until));
         return device_->map(made.shadow, made.dir);
       }
     }
     if constexpr (Policies::cache::on_access) {
-      PADDOCK_TRY_VOID(turns::begin_device(*buffer_, made, made.dir, false));
+      PADDOCK_TRY_VOID(turns::begin_device(*buffer_, made, made.dir, false, until));
     }
     return device_->map(core().current(), made.dir);
   }
@@ -387,25 +385,25 @@ class basic_attachment final : private detail::attachment_node,
     if (!gone.valid()) {
       return {};
     }
-    if (gone.record_->owner.load() != this) {
-      return fail(errc::invalid_argument, "attachment::unmap: another attachment's");
-    }
+    PADDOCK_TRY_VOID(check_mine(gone));
     record& ended = *std::exchange(gone.record_, nullptr);
     auto answer = end_mapping(ended);
     records_.give_back(ended);
     return answer;
   }
   [[nodiscard]] result<void> start_cpu(record& of, access what) noexcept override {
-    const auto is_there = [&of]() noexcept -> result<void> {
+    bool is_counted = false;
+    const auto is_there = [&]() noexcept -> result<void> {
       // order: relaxed: it changes under the lock.
       if (of.status.load(std::memory_order_relaxed) != mapping_status::live) {
         return fail(errc::revoked, "cpu_access: the storage that was mapped is not the buffer's any more");
       }
       ++of.cpu_accesses;
+      is_counted = true;
       return {};
     };
     auto begun = buffer_->template start_cpu<Policies>(what, nullptr, this, is_there);
-    if (!begun && of.cpu_accesses.load() != 0 && begun.error() != errc::revoked) {
+    if (!begun && is_counted) {
       --of.cpu_accesses;
     }
     return begun;
@@ -440,14 +438,15 @@ class basic_attachment final : private detail::attachment_node,
     return unmapped ? synced : unmapped;
   }
   void forget(record& ended) noexcept {
-    ended.shadow.reset();
     if constexpr (!is_pinned) {
-      ended.of.reset();
-      if (core().exclusive() == this) {
+      if (ended.shadow != nullptr) {
         core().set_exclusive(nullptr);
       }
+      ended.of.reset();
     }
+    ended.shadow.reset();
   }
+
   // --- caches and bounces ------------------------------------------------------------------------------------------
 
   [[nodiscard]] result<void> begin_bounce(record& made) noexcept {
@@ -457,9 +456,9 @@ class basic_attachment final : private detail::attachment_node,
       }
     } else {
       PADDOCK_TRY_VOID(core().check_alone(*this));
-      core().set_exclusive(this);
     }
     PADDOCK_TRY(made.shadow, allocate_memory(buffer_->size()));
+    core().set_exclusive(this);
     core().statistics().count(buffer_statistics::what::bounces);
     return {};
   }
@@ -476,37 +475,31 @@ class basic_attachment final : private detail::attachment_node,
 
   // --- what the buffer asks ----------------------------------------------------------------------------------------
 
-  [[nodiscard]] jobs tell_invalidated(const resv_lock& held) noexcept override {
+  [[nodiscard]] jobs tell_invalidated([[maybe_unused]] const resv_lock& held) noexcept override {
     if constexpr (Policies::residency::may_move) {
       jobs answer = hook_ && !is_dead() ? hook_(*this, held) : jobs::wait();
       requeued_ = answer;
       return answer;
     } else {
-      static_cast<void>(held);
       return jobs::wait();
     }
   }
-  void tell_revoked(const resv_lock& held) noexcept override {
+  void tell_revoked([[maybe_unused]] const resv_lock& held) noexcept override {
     if constexpr (!is_pinned) {
-      // Told once: it is dead, though it may stay until a later revocation.
-      if (hook_type hook = std::exchange(hook_, {})) {
+      if (hook_type hook = std::exchange(hook_, {})) {  // Told once, though it may stay until a later revocation.
         static_cast<void>(hook(*this, held));
       }
-    } else {
-      static_cast<void>(held);
     }
   }
   void set_stale() noexcept override {
-    records_.for_each_mapped([](record& each) noexcept {
-      // order: release: pairs with the acquire in mapping::status().
-      each.status.store(mapping_status::stale, std::memory_order_release);
-    });
+    // order: release: pairs with the acquire in mapping::status().
+    records_.for_each_mapped(
+        [](record& each) noexcept { each.status.store(mapping_status::stale, std::memory_order_release); });
   }
   void end_mappings(const resv_lock&, bool all) noexcept override {
     if (all) {
       unpin_all();
-    }
-    if (!all && !detail::yields_mappings<Device>()) {
+    } else if (!detail::yields_mappings<Device>()) {
       return;
     }
     records_.for_each_mapped([&](record& each) noexcept { take_away(each, all); });
@@ -533,7 +526,7 @@ class basic_attachment final : private detail::attachment_node,
       return fail(errc::reentrant, "attachment::detach");
     }
     PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
-    if (has_mappings() || records_.is_in_use()) {
+    if (has_mappings() || records_.is_being_dropped() || records_.cpu_accesses() != 0) {
       return fail(errc::busy, "attachment::detach: a mapping is held");
     }
     return {};
@@ -564,6 +557,9 @@ class basic_attachment final : private detail::attachment_node,
     return std::move(buffer_);
   }
   void end() noexcept {
+    if (!is_attached()) {
+      return;
+    }
     buffer_ptr<Buffer> kept;
     auto held = buffer_->reservation().lock();
     if (!held) {
@@ -578,9 +574,13 @@ class basic_attachment final : private detail::attachment_node,
       report_lost_error({errc::busy, 0, "an attachment goes while it is mapped"});
       end_mappings(proof, true);
     }
-    while (held && records_.is_in_use()) {  // Another thread is about to drop one.
+    while (held && records_.is_being_dropped()) {  // By another thread, which leaves it to the lock's holder.
       ::sched_yield();
       static_cast<void>(buffer_->reservation().run_left_work(proof));
+    }
+    for (std::uint32_t open = records_.cpu_accesses(); open != 0; --open) {
+      report_lost_error({errc::busy, 0, "an attachment goes while the CPU accesses its mapping"});
+      core().leave_by_cpu();
     }
     kept = leave();
   }

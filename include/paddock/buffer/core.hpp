@@ -21,6 +21,7 @@
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
+#include <paddock/buffer/attachment_node.hpp>
 #include <paddock/buffer/jobs.hpp>
 #include <paddock/buffer/mover.hpp>
 #include <paddock/buffer/statistics.hpp>
@@ -49,35 +50,6 @@ struct move_report {
 };
 
 namespace detail {
-
-class buffer_core;
-
-/// An attachment as its buffer sees it. All is called with the reservation held.
-class attachment_node : public boost::intrusive::list_base_hook<> {
- public:
-  attachment_node() noexcept = default;
-  attachment_node(const attachment_node&) = delete;
-  attachment_node& operator=(const attachment_node&) = delete;
-
-  /// The storage is about to move. Whoever cannot be told is pinned, and then it does not move.
-  [[nodiscard]] virtual jobs tell_invalidated(const resv_lock& held) noexcept = 0;
-  /// The storage goes, for good as far as this attachment is concerned.
-  virtual void tell_revoked(const resv_lock& held) noexcept = 0;
-  /// The storage has moved: what is mapped is of the old one.
-  virtual void set_stale() noexcept = 0;
-  /// Takes the mappings away from the device. `all`: also those that the importer has not given back yet.
-  virtual void end_mappings(const resv_lock& held, bool all) noexcept = 0;
-  /// Takes what is mapped from before a move away from the device.
-  virtual void end_stale(const resv_lock& held) noexcept = 0;
-  [[nodiscard]] virtual bool has_mappings() const noexcept = 0;
-  /// Whether it would be content with such storage, by its routes and its policy.
-  [[nodiscard]] virtual route_choice accepts(std::span<const segment> where) const noexcept = 0;
-  /// Whether it was attached for good: it can bear no revocation.
-  [[nodiscard]] virtual bool is_unrevocable() const noexcept = 0;
-
- protected:
-  ~attachment_node() = default;
-};
 
 /// Counted by boost::intrusive_ptr. Members that take a proof are for the holder of the reservation.
 class buffer_core {
@@ -112,7 +84,6 @@ class buffer_core {
   [[nodiscard]] std::size_t current_place() const noexcept { return place_; }
   /// Counts revocations: an attachment of before one is dead.
   [[nodiscard]] std::uint32_t life() const noexcept { return life_; }
-  [[nodiscard]] bool is_empty() const noexcept { return attachments_.empty(); }
   [[nodiscard]] std::size_t attachment_count() const noexcept { return attachments_.size(); }
   [[nodiscard]] const move_report& last_move() const noexcept { return last_move_; }
 
@@ -141,13 +112,14 @@ class buffer_core {
   [[nodiscard]] bool has_failed_copy() const noexcept {
     return retired_ != nullptr && retired_->copy->status() == wait_status::failed;
   }
-  /// Then the bytes are where they were before it. Old storage of copies that are done goes.
+  /// Then the bytes are where they were before it, unless somebody uses where they are not. Old storage of copies that
+  /// are done goes.
   void undo_failed_copy() noexcept {
     if (retired_ == nullptr) [[likely]] {
       return;
     }
     drop_copied();
-    if (has_failed_copy()) {
+    if (has_failed_copy() && pins_ == 0 && exclusive_ == nullptr && cpu_accesses_.load() == 0) {
       for (attachment_node& each : attachments_) {
         each.set_stale();
       }
@@ -180,10 +152,14 @@ class buffer_core {
     return {};
   }
   /// Between a storage and its shadow; returns when it is done. A copy's fence is a promise, so that it ends.
-  [[nodiscard]] result<void> copy_for_bounce(const storage& to, const storage& from) noexcept {
-    statistics_.count(count::bounce_copies);
+  [[nodiscard]] result<void> copy_for_bounce(const storage& to, const storage& from, deadline until) noexcept {
     // Whatever the fencing policy is: the copy is paddock's own job on the bytes.
-    PADDOCK_TRY_VOID(reservation_->wait(usage::write, deadline::never()));
+    PADDOCK_TRY(const wait_status quiet, reservation_->wait(usage::write, until));
+    if (quiet == wait_status::timed_out) {
+      return fail(errc::timed_out, "a writer of the buffer, before it is copied");
+    }
+    PADDOCK_TRY_VOID(check_copy());
+    statistics_.count(count::bounce_copies);
     PADDOCK_TRY_VOID(before_copy());
     PADDOCK_TRY(const fence_ptr copied, mover_.copy(to, from));
     PADDOCK_TRY(const wait_status ended, wait(*copied, deadline::never()));
@@ -249,7 +225,6 @@ class buffer_core {
   }
 
   void use_mover(mover_ref who) noexcept { mover_ = who; }
-  [[nodiscard]] const mover_ref& who_moves() const noexcept { return mover_; }
 
  protected:
   /// `shared` is the reservation of several buffers, or null for one of its own. Requires: it outlives the buffer.
@@ -432,8 +407,12 @@ inline result<void> buffer_core::move_to(const resv_lock& held, std::size_t plac
     return fail(errc::timed_out, "dma_buf::move: the CPU accesses the buffer");
   }
   PADDOCK_TRY_VOID(wait_for_jobs({answers.get(), requeued}, until));
+  PADDOCK_TRY_VOID(check_copy());  // An earlier one's, which was waited for.
   PADDOCK_TRY_VOID(before_copy());
   PADDOCK_TRY(old->copy, mover_.copy(*to, *current_));
+  if (old->copy->status() == wait_status::failed) {
+    return fail(old->copy->error());
+  }
   note_fresh_storage();
 
   for (attachment_node& each : attachments_) {
@@ -566,6 +545,10 @@ inline result<void> buffer_core::allocate_anew() noexcept {
   if (cpu_accesses_.load() != 0) {
     return fail(errc::busy, "dma_buf::restore: the CPU still accesses what was there");
   }
+  drop_copied();
+  if (retired_ != nullptr && !has_failed_copy()) {
+    return fail(errc::busy, "dma_buf::restore: a mover still copies what was there");
+  }
   result<storage_ptr> made = fail(errc::unexpected, "dma_buf::restore");
   std::size_t place = 0;
   for (; place < place_count(); ++place) {
@@ -575,7 +558,7 @@ inline result<void> buffer_core::allocate_anew() noexcept {
   }
   PADDOCK_TRY(current_, std::move(made));
   place_ = place;
-  retired_.reset();
+  retired_.reset();  // At most one that failed.
   note_fresh_storage();
   return {};
 }

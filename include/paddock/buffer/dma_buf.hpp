@@ -48,11 +48,9 @@ template <exporter E>
 using buffer_defaults =
     policy_set<typename residency_of<E>::type, auto_fence, hybrid_wait, sync_on_access, route_of<E>>;
 
-}  // namespace detail
-
-namespace detail {
 template <class Buffer, device Device, class Policies>
 struct turns;
+
 }  // namespace detail
 
 /// What a buffer shares with others.
@@ -197,6 +195,7 @@ class basic_dma_buf final : private detail::buffer_core {
   /// importers unmap, until the same deadline; what is mapped after that is unmapped by force, and jobs that are still
   /// pending fail with ECANCELED, all that the reservation has. It always ends. Attachments and mappings of before are
   /// dead; restore() lets the buffer be attached anew.
+  /// Where not even the lock is to be had by the deadline, jobs fail first, as its holder may wait for one of them.
   /// Requires: the thread does not hold the reservation. Errors: busy (an importer is attached that cannot be told, and
   /// then nothing has changed), deadlock, reentrant.
   [[nodiscard]] result<void> revoke(deadline until) noexcept {
@@ -388,15 +387,8 @@ class basic_dma_buf final : private detail::buffer_core {
     return {};
   }
   [[nodiscard]] result<void> before_copy() noexcept override {
-    if constexpr (has_caches) {
-      if (caches_.cpu_wrote.exchange(false)) {  // For an engine.
-        PADDOCK_TRY_VOID(exporter_.sync_for_device(*current(), direction::to_device));
-      }
-      if (caches_.device_wrote.exchange(false)) {  // For the CPU.
-        PADDOCK_TRY_VOID(exporter_.sync_for_cpu(*current(), direction::from_device));
-      }
-    }
-    return {};
+    PADDOCK_TRY_VOID(sync_for_device(direction::to_device, false));  // For an engine.
+    return sync_for_cpu(direction::from_device, false);              // For the CPU.
   }
   void note_fresh_storage() noexcept override {
     if constexpr (has_caches) {
@@ -434,6 +426,7 @@ class basic_dma_buf final : private detail::buffer_core {
       PADDOCK_TRY_VOID(check_live("cpu_access"));
       PADDOCK_TRY_VOID(check_exclusive(who));
       undo_failed_copy();
+      PADDOCK_TRY_VOID(check_copy());
       if (!By::fencing::waits || reservation().test_signaled(usage_for(what))) {
         PADDOCK_TRY_VOID(is_there());
         hold_for_cpu();

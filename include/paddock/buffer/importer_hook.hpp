@@ -8,6 +8,7 @@
 #include <new>
 #include <type_traits>
 
+#include <paddock/fence/fence.hpp>
 #include <paddock/resv/reservation.hpp>
 
 namespace PADDOCK_NAMESPACE::detail {
@@ -48,6 +49,8 @@ class importer_hook {
   Answer (*call_)(std::byte*, Attachment&, const resv_lock&) noexcept {nullptr};
 };
 struct no_hook {};
-struct no_jobs {};
+struct no_jobs {
+  [[nodiscard]] static bool awaits(const fence&) noexcept { return true; }
+};
 
 }  // namespace PADDOCK_NAMESPACE::detail

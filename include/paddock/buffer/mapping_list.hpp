@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <utility>
@@ -73,14 +74,21 @@ class mapping_list {
       }
     }
   }
-  /// A handle is on its way to being dropped, or the CPU accesses a mapping.
-  [[nodiscard]] bool is_in_use() const noexcept {
-    for (const record* each = first_; each != nullptr; each = each->next) {
-      if (each->state.load() == record::link::dropped || each->cpu_accesses.load() != 0) {
-        return true;
-      }
+  /// A handle is gone, and whoever dropped it is about to say so.
+  [[nodiscard]] bool is_being_dropped() const noexcept {
+    const record* each = first_;
+    while (each != nullptr && each->state.load() != record::link::dropped) {
+      each = each->next;
     }
-    return false;
+    return each != nullptr;
+  }
+  /// How many accesses by CPU are open.
+  [[nodiscard]] std::uint32_t cpu_accesses() const noexcept {
+    std::uint32_t open = 0;
+    for (const record* each = first_; each != nullptr; each = each->next) {
+      open += each->cpu_accesses.load();
+    }
+    return open;
   }
   /// The latest that is mapped, or null.
   [[nodiscard]] const record* latest_mapped() const noexcept {

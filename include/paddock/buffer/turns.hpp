@@ -6,6 +6,7 @@
 
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/base/time.hpp>
 #include <paddock/buffer/device.hpp>
 #include <paddock/buffer/exporter.hpp>
 #include <paddock/buffer/mapping.hpp>
@@ -18,10 +19,11 @@ struct turns {
   using record = mapping_record<Device>;
   static constexpr bool syncs_caches = Policies::cache::maintains && caching_exporter<typename Buffer::exporter_type>;
 
-  [[nodiscard]] static result<void> begin_device(Buffer& of, record& r, direction dir, bool asked) noexcept {
+  [[nodiscard]] static result<void> begin_device(Buffer& of, record& r, direction dir, bool asked,
+                                                 deadline until) noexcept {
     if (r.shadow != nullptr) {
       // Also for a device that only writes: what it leaves out comes back as it was.
-      PADDOCK_TRY_VOID(of.core().copy_for_bounce(*r.shadow, *of.core().current()));
+      PADDOCK_TRY_VOID(of.core().copy_for_bounce(*r.shadow, *of.core().current(), until));
       if constexpr (syncs_caches) {
         return of.exporter().sync_for_device(*r.shadow, dir);
       }
@@ -41,7 +43,7 @@ struct turns {
       if constexpr (syncs_caches) {
         PADDOCK_TRY_VOID(of.exporter().sync_for_cpu(*r.shadow, dir));
       }
-      return of.core().copy_for_bounce(*of.core().current(), *r.shadow);
+      return of.core().copy_for_bounce(*of.core().current(), *r.shadow, deadline::never());
     }
     if constexpr (syncs_caches) {
       return of.sync_for_cpu(dir, asked);

@@ -187,8 +187,8 @@ class checker {
     s.fences.erase(fence);
   }
   /// `text` is one sentence.
-  static void unbalanced_use(const char* text, place ended, place begun) {
-    report(rule::unbalanced_use, text, ended, begun);
+  static void unbalanced_use(const char* text, place here, place begun) {
+    report(rule::unbalanced_use, text, here, begun);
   }
   /// `caller`: an address in the code that dropped it.
   static void fence_abandoned(const void* fence, const char* name, std::uint64_t context, std::uint64_t seqno,

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -408,6 +409,64 @@ TEST_CASE("attachment: the CPU is an importer whose mappings cpu_access opens") 
   auto opened = cpu_access<access::read>::begin(*read_only);
   REQUIRE(opened);
   CHECK(opened->bytes()[buffer_bytes - 1] == std::byte{0x5a});
+}
+
+TEST_CASE("attachment: one that goes while the CPU accesses its mapping says so, and holds nothing up") {
+  static thread_local int reports = 0;
+  reports = 0;
+  const auto before = set_lost_error_handler([](const error&) noexcept { ++reports; });
+  const auto buffer = make_buffer<archetype_exporter, revocable>(archetype_exporter());
+  cpu_device cpu;
+  mapping<cpu_device> m;
+  auto at = std::make_unique<attachment<dma_buf<archetype_exporter, revocable>, cpu_device, revocable>>();
+  REQUIRE(at->attach(buffer, cpu));
+  {
+    const auto held = buffer->lock();
+    m = *(*at->arm(*held))->map(*held, direction::bidirectional);
+  }
+  auto opened = cpu_access<access::read>::begin(m);
+  REQUIRE(opened);
+  at.reset();
+  CHECK(reports == 2);  // It was mapped, too.
+  CHECK(opened->finish());
+  CHECK(buffer->revoke(deadline::now()));  // No access is left that would be waited for.
+  set_lost_error_handler(before);
+}
+
+TEST_CASE("attachment: an access by CPU that is refused does not end one that is open") {
+  const auto buffer = make_buffer<archetype_exporter, revocable>(archetype_exporter());
+  cpu_device cpu;
+  attachment<dma_buf<archetype_exporter, revocable>, cpu_device, revocable> at;
+  REQUIRE(at.attach(buffer, cpu));
+  mapping<cpu_device> m;
+  {
+    const auto held = buffer->lock();
+    m = *(*at.arm(*held))->map(*held, direction::bidirectional);
+  }
+  auto opened = cpu_access<access::read>::begin(m);
+  REQUIRE(opened);
+  {
+    const auto held = buffer->lock();
+    CHECK(code_of(cpu_access<access::read>::begin(m)) == errc::deadlock);
+  }
+  CHECK(buffer->revoke(deadline::now()));  // It is mapped no more.
+  CHECK(code_of(at.detach()) == errc::busy);
+  CHECK(opened->finish());
+  CHECK(at.detach());
+}
+
+TEST_CASE("attachment: whose turn it is cannot be said of no mapping, or of another's") {
+  const auto buffer = make_buffer(archetype_exporter());
+  test_device importer;
+  attachment<fixed_buffer, test_device> a;
+  attachment<fixed_buffer, test_device> b;
+  REQUIRE(a.attach(buffer, importer));
+  REQUIRE(b.attach(buffer, importer));
+  const auto m = a.map(direction::bidirectional);
+  REQUIRE(m);
+  CHECK(code_of(b.sync_for_device(*m, direction::to_device)) == errc::invalid_argument);
+  CHECK(code_of(a.sync_for_cpu(mapping<test_device>(), direction::from_device)) == errc::invalid_argument);
+  CHECK(a.sync_for_cpu(*m, direction::from_device));
 }
 
 TEST_CASE("attachment: threads that drop mappings and threads that lock lose none of them") {

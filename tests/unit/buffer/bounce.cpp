@@ -173,6 +173,17 @@ TEST_CASE("bounce: a copy is made after the writers, whatever the fencing policy
   CHECK(device_bytes(*m)[0] == std::byte{9});
 }
 
+TEST_CASE("bounce: a second copy is refused, and leaves the first one alone") {
+  const auto buffer = make_buffer(revoking_test_exporter());
+  importer<> far(buffer, false);
+  importer<> near(buffer, true);
+  const auto held = buffer->lock();
+  const auto copy = far.armed->map(*held, direction::bidirectional);
+  REQUIRE(copy);
+  CHECK(code_of(far.armed->map(*held, direction::bidirectional)) == errc::busy);
+  CHECK(code_of(near.armed->map(*held, direction::to_device)) == errc::busy);
+}
+
 TEST_CASE("bounce: an access by CPU that is open forbids a copy") {
   const auto buffer = make_buffer(revoking_test_exporter());
   importer<> far(buffer, false);

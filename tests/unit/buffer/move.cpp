@@ -250,8 +250,8 @@ TEST_CASE("move: when the copy fails the bytes are where they were, and nobody g
     dma.done->fail(errc::io);
   });
   {
-    // Whoever waits for the copy meanwhile finds the bytes, too.
     const auto held = buffer->lock();
+    CHECK(code_of(driver.armed->map(*held, direction::to_device)) == errc::io);  // It waited for the copy.
     const mapping<test_device> m = driver.map(*held);
     CHECK(m.status() == mapping_status::live);
     CHECK(device_bytes(m)[5] == std::byte{42});
@@ -261,6 +261,63 @@ TEST_CASE("move: when the copy fails the bytes are where they were, and nobody g
   const auto opened = mmio_access<access::read>::begin(*buffer);
   REQUIRE(opened);
   CHECK(opened->window().read8(5) == 42);
+}
+
+TEST_CASE("move: a copy that has failed when it is given back is a move that failed") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  struct failing_engine {
+    [[nodiscard]] result<fence_ptr> copy(const storage&, const storage&) noexcept {
+      fence_ptr done = make_fence();
+      done->fail(errc::io);
+      return done;
+    }
+  } dma;
+  const auto held = buffer->lock();
+  REQUIRE(buffer->use_mover(*held, dma));
+  const storage_ptr before = *buffer->storage(*held);
+  CHECK(code_of(buffer->move(*held, in_memory, long_enough())) == errc::io);
+  CHECK(*buffer->storage(*held) == before);
+  CHECK(buffer->statistics().of(count::moves) == 0);
+}
+
+TEST_CASE("move: what somebody uses stays where it is, also when the copy to there has failed") {
+  exporter_log log;
+  const auto buffer = make_buffer<placing_test_exporter, no_auto_fence>(placing_test_exporter(log));
+  using unfenced = dma_buf<placing_test_exporter, no_auto_fence>;
+  engine dma;
+  test_device dev;
+  attachment<unfenced, test_device> pinned_there;
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->use_mover(*held, dma));
+    REQUIRE(buffer->move(*held, in_memory, long_enough()));
+  }
+  REQUIRE(pinned_there.attach(buffer, dev));
+  auto m = pinned_there.map(direction::to_device);
+  REQUIRE(m);
+  dma.done->fail(errc::io);
+  CHECK(code_of(cpu_access<access::read>::begin(*buffer)) == errc::io);
+  CHECK(device_bytes(*m)[0] == std::byte{0});  // Still there.
+  CHECK(pinned_there.unmap(std::move(*m)));
+  CHECK(pinned_there.detach());
+  CHECK(mmio_access<access::read>::begin(*buffer));  // And now it is where the bytes are.
+}
+
+TEST_CASE("move: a buffer that comes back does not take storage from a mover that still copies") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  engine dma;
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->use_mover(*held, dma));
+    REQUIRE(buffer->move(*held, in_memory, long_enough()));
+  }
+  REQUIRE(buffer->revoke(deadline::now()));
+  CHECK(!dma.done->is_signaled());
+  CHECK(code_of(buffer->restore()) == errc::busy);
+  dma.finish();
+  CHECK(buffer->restore());
 }
 
 TEST_CASE("move: old storage goes when its copy is done") {
