@@ -297,11 +297,12 @@ class monitor_core {
     }
     const std::lock_guard guard(mutex_);
     for (const epoll_event& each : std::span(ready).first(static_cast<std::size_t>(count))) {
-      if (each.data.u64 == own_id) {
+      const std::uint64_t id = each.data.u64;  // A value: the kernel packs the struct.
+      if (id == own_id) {
         std::uint64_t times = 0;
         static_cast<void>(::read(wake_.get(), &times, sizeof times));
         static_cast<void>(::read(timer_.get(), &times, sizeof times));
-      } else if (const auto found = watches_.find(each.data.u64); found != watches_.end()) {
+      } else if (const auto found = watches_.find(id); found != watches_.end()) {
         begin(*found);
       }
     }
