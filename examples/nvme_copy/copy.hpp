@@ -99,9 +99,9 @@ class drive {
 
   [[nodiscard]] std::string name() const { return fmt::format("{} {}", role_, controller_.address()); }
 
-  /// The failure of a command that could not even be queued.
-  [[nodiscard]] tl::unexpected<failure> refused(const paddock::error& why) const {
-    return why == paddock::errc::no_device ? taken_away() : failed(ending::failed, fmt::format("{}: {}", name(), why));
+  /// A command, or why it could not even be queued.
+  [[nodiscard]] outcome<paddock::fence_ptr> queued(paddock::result<paddock::fence_ptr> command) const {
+    return std::move(command).map_error([this](const paddock::error& why) { return refusal(why); });
   }
 
   /// Ok, or the error that the fence carries. `first` and `blocks` say what the command was about.
@@ -109,7 +109,7 @@ class drive {
     const auto waited =
         paddock::wait(*fence, paddock::deadline::in(controller_.io().timeout()), typename Completion::wait_policy{});
     if (!waited) {
-      return refused(waited.error());
+      return tl::unexpected(refusal(waited.error()));
     }
     switch (*waited) {
       case paddock::wait_status::signaled: return {};
@@ -122,7 +122,7 @@ class drive {
       case paddock::wait_status::failed: break;
     }
     if (fence->sys_errno() == ENODEV) {
-      return taken_away();
+      return tl::unexpected(taken_away());
     }
     if (fence->sys_errno() != EIO) {
       return failed(ending::failed,
@@ -134,8 +134,11 @@ class drive {
   }
 
  private:
-  [[nodiscard]] tl::unexpected<failure> taken_away() const {
-    return failed(ending::device_lost, fmt::format("{} was taken away in the middle of the copy", name()));
+  [[nodiscard]] failure refusal(const paddock::error& why) const {
+    return why == paddock::errc::no_device ? taken_away() : failure{ending::failed, fmt::format("{}: {}", name(), why)};
+  }
+  [[nodiscard]] failure taken_away() const {
+    return {ending::device_lost, fmt::format("{} was taken away in the middle of the copy", name())};
   }
 
   nvme::controller& controller_;
@@ -191,9 +194,7 @@ template <class Completion>
   };
   const auto window_of = [&](std::uint64_t chunk) { return p.window + (chunk % p.slots) * chunk_bytes; };
   const auto finish_write = [&](std::uint64_t chunk) -> outcome<void> {
-    if (auto done = target.wait(slots[chunk % p.slots].written, first_of(chunk), blocks_of(chunk)); !done) {
-      return done;
-    }
+    PADDOCK_TRY_VOID(target.wait(slots[chunk % p.slots].written, first_of(chunk), blocks_of(chunk)));
     watch.progress(first_of(chunk) + blocks_of(chunk));
     return {};
   };
@@ -209,15 +210,10 @@ template <class Completion>
       if (reading < chunks && reading < writing + lag) {
         slot& into = slots[reading % p.slots];
         if (reading >= p.slots) {
-          if (auto done = finish_write(reading - p.slots); !done) {
-            return done;
-          }
+          PADDOCK_TRY_VOID(finish_write(reading - p.slots));
         }
-        auto read = p.source->read(first_of(reading), blocks_of(reading), window_of(reading));
-        if (!read) {
-          return source.refused(read.error());
-        }
-        into.read = std::move(*read);
+        PADDOCK_TRY(into.read,
+                    source.queued(p.source->read(first_of(reading), blocks_of(reading), window_of(reading))));
         ++reading;
         continue;
       }
@@ -228,25 +224,17 @@ template <class Completion>
         }
         return done;
       }
-      auto written = p.target->write(first_of(writing), blocks_of(writing), window_of(writing));
-      if (!written) {
-        return target.refused(written.error());
-      }
-      from.written = std::move(*written);
+      PADDOCK_TRY(from.written,
+                  target.queued(p.target->write(first_of(writing), blocks_of(writing), window_of(writing))));
       ++writing;
     }
     for (std::uint64_t chunk = chunks > p.slots ? chunks - p.slots : 0; chunk < chunks; ++chunk) {
-      if (auto done = finish_write(chunk); !done) {
-        return done;
-      }
+      PADDOCK_TRY_VOID(finish_write(chunk));
     }
-    const auto flushed = p.target->flush();
-    if (!flushed) {
-      return target.refused(flushed.error());
-    }
-    if (auto done = target.wait(*flushed, 0, 1); !done) {
+    PADDOCK_TRY(const auto flushed, target.queued(p.target->flush()));
+    if (auto done = target.wait(flushed, 0, 1); !done) {
       return failed(done.error().how,
-                    fmt::format("{}: flushing its cache failed: {}", target.name(), (*flushed)->error()));
+                    fmt::format("{}: flushing its cache failed: {}", target.name(), flushed->error()));
     }
     return {};
   };
@@ -291,17 +279,11 @@ template <class Completion, class Take>
   };
   const auto half_at = [&](std::uint64_t first) { return (first / chunk_blocks % 2) * chunk_bytes; };
   const auto start = [&](std::uint64_t first) -> outcome<void> {
-    auto read = from.read(first, size_at(first), memory.iova(half_at(first)));
-    if (!read) {
-      return drive.refused(read.error());
-    }
-    pending = std::move(*read);
+    PADDOCK_TRY(pending, drive.queued(from.read(first, size_at(first), memory.iova(half_at(first)))));
     return {};
   };
 
-  if (auto started = start(0); !started) {
-    return started;
-  }
+  PADDOCK_TRY_VOID(start(0));
   for (std::uint64_t first = 0; first < blocks; first += chunk_blocks) {
     if (auto done = drive.wait(pending, first, size_at(first)); !done) {
       return pending->sys_errno() != EIO
@@ -310,9 +292,7 @@ template <class Completion, class Take>
                                                                   memory.iova(half_at(first)), done.error()));
     }
     if (first + chunk_blocks < blocks) {
-      if (auto started = start(first + chunk_blocks); !started) {
-        return started;
-      }
+      PADDOCK_TRY_VOID(start(first + chunk_blocks));
     }
     take(memory.bytes().subspan(half_at(first), std::size_t{size_at(first)} * from.identity().block_bytes));
     watch.progress(first + size_at(first));

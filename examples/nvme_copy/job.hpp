@@ -111,15 +111,9 @@ class job {
   static constexpr std::uint64_t largest_chunk = 512 * 1024;
 
   [[nodiscard]] outcome<report> run_steps() {
-    if (auto opened = open_drives(); !opened) {
-      return tl::unexpected<failure>(opened.error());
-    }
-    if (auto fits = compare_sizes(); !fits) {
-      return tl::unexpected<failure>(fits.error());
-    }
-    if (auto chosen = choose_window(); !chosen) {
-      return tl::unexpected<failure>(chosen.error());
-    }
+    PADDOCK_TRY_VOID(open_drives());
+    PADDOCK_TRY_VOID(compare_sizes());
+    PADDOCK_TRY_VOID(choose_window());
     watch_drives();
     if (auto started = events_.start(); !started) {
       return failed(ending::not_opened, fmt::format("cannot watch the drives: {}", started.error()));
@@ -157,16 +151,8 @@ class job {
     if (wanted_.provider && wanted_.way == through::system) {
       return failed(ending::usage, "a provider has no part in a copy through system memory");
     }
-    auto source = open(wanted_.source);
-    if (!source) {
-      return tl::unexpected<failure>(source.error());
-    }
-    source_ = std::move(*source);
-    auto target = open(wanted_.target);
-    if (!target) {
-      return tl::unexpected<failure>(target.error());
-    }
-    target_ = std::move(*target);
+    PADDOCK_TRY(source_, open(wanted_.source));
+    PADDOCK_TRY(target_, open(wanted_.target));
     // Whoever asks for a copy peer to peer knows the machine; --verify tells whether every byte came through.
     source_->device().trust_routes();
     target_->device().trust_routes();
@@ -296,9 +282,7 @@ class job {
                      provider_ != nullptr ? &*device_window_ : nullptr,
                      provider_};
     const auto began = std::chrono::steady_clock::now();
-    if (auto copied = copy<Completion>(steps, copying_); !copied) {
-      return tl::unexpected<failure>(copied.error());
-    }
+    PADDOCK_TRY_VOID(copy<Completion>(steps, copying_));
     made.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     // Every byte passes twice; the larger side counts, so that a byte which crossed once does not hide.
     const nvme::traffic& in = source_->io().moved();
@@ -318,11 +302,8 @@ class job {
       for (auto [drive, role, digest] : {std::tuple{source_.get(), "source", &made.source_sha256},
                                          std::tuple{target_.get(), "target", &made.target_sha256}}) {
         sha256 hash;
-        if (auto read = read_all<Completion>(*drive, role, blocks_, chunk_blocks_, *memory, verifying_,
-                                             [&](std::span<const std::byte> piece) { hash.add(piece); });
-            !read) {
-          return tl::unexpected<failure>(read.error());
-        }
+        PADDOCK_TRY_VOID(read_all<Completion>(*drive, role, blocks_, chunk_blocks_, *memory, verifying_,
+                                              [&](std::span<const std::byte> piece) { hash.add(piece); }));
         *digest = hash.hex();
       }
     }

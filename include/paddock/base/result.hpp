@@ -32,20 +32,21 @@ using result = tl::expected<T, error>;
 
 #define PADDOCK_DETAIL_JOIN2(a, b) a##b
 #define PADDOCK_DETAIL_JOIN(a, b) PADDOCK_DETAIL_JOIN2(a, b)
-#define PADDOCK_DETAIL_TRY(returning, holder, declaration, ...)   \
-  auto&& holder = (__VA_ARGS__);                                  \
-  if (!holder) {                                                  \
-    returning ::tl::unexpected<::paddock::error>(holder.error()); \
-  }                                                               \
+#define PADDOCK_DETAIL_TRY(returning, holder, declaration, ...) \
+  auto&& holder = (__VA_ARGS__);                                \
+  if (!holder) {                                                \
+    returning ::tl::unexpected(holder.error());                 \
+  }                                                             \
   declaration = *::std::forward<decltype(holder)>(holder)
-#define PADDOCK_DETAIL_TRY_VOID(returning, ...)                              \
-  do {                                                                       \
-    if (auto&& paddock_result_ = (__VA_ARGS__); !paddock_result_) {          \
-      returning ::tl::unexpected<::paddock::error>(paddock_result_.error()); \
-    }                                                                        \
+#define PADDOCK_DETAIL_TRY_VOID(returning, ...)                     \
+  do {                                                              \
+    if (auto&& paddock_result_ = (__VA_ARGS__); !paddock_result_) { \
+      returning ::tl::unexpected(paddock_result_.error());          \
+    }                                                               \
   } while (false)
 
-/// `PADDOCK_TRY(auto fd, open_it());` declares `fd`, or returns the error from the enclosing function.
+/// `PADDOCK_TRY(auto fd, open_it());` declares `fd`, or returns the error from the enclosing function; also with a
+/// tl::expected whose error is of another type, when the function's is made from that.
 #define PADDOCK_TRY(declaration, ...) \
   PADDOCK_DETAIL_TRY(return, PADDOCK_DETAIL_JOIN(paddock_try_, __LINE__), declaration, __VA_ARGS__)
 /// `PADDOCK_TRY_VOID(reset());` for a `result<void>`, or to drop the value.

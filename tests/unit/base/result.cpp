@@ -27,6 +27,18 @@ result<int> sum(int a, int b) {
   return *first + *second;
 }
 
+struct refusal {
+  errc why{};
+};
+tl::expected<int, refusal> refuse(bool refused) {
+  return refused ? tl::expected<int, refusal>(tl::unexpected(refusal{errc::busy})) : 7;
+}
+tl::expected<int, refusal> ask(bool refused) {
+  PADDOCK_TRY_VOID(refuse(false));
+  PADDOCK_TRY(const int answer, refuse(refused));
+  return answer;
+}
+
 }  // namespace
 
 TEST_CASE("PADDOCK_TRY declares the value, moved out of the result") {
@@ -46,4 +58,10 @@ TEST_CASE("PADDOCK_TRY_VOID drops the value and keeps the error") {
   CHECK(check(1));
   REQUIRE_FALSE(check(-1));
   CHECK(check(-1).error() == errc::out_of_range);
+}
+
+TEST_CASE("PADDOCK_TRY passes on an error of the caller's own type") {
+  CHECK(ask(false).value_or(0) == 7);
+  REQUIRE_FALSE(ask(true));
+  CHECK(ask(true).error().why == errc::busy);
 }
