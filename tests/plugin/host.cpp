@@ -62,7 +62,8 @@ TEST_CASE("one plugin's fence is waited for in another and signaled by the first
   const fence_ptr made_by_a = plugin_a().make_fence();
   REQUIRE(made_by_a);
   wait_status ended = wait_status::timed_out;
-  std::thread waiter([&] { ended = plugin_b().wait(*made_by_a); });
+  const plugin::table& b = plugin_b();  // Loaded by this thread, whose assertions it has.
+  std::thread waiter([&] { ended = b.wait(*made_by_a); });
   CHECK(plugin_a().signal(*made_by_a));
   waiter.join();
   CHECK(ended == wait_status::signaled);
