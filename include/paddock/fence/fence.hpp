@@ -34,6 +34,10 @@ struct fence_ops {
   bool (*enable_signaling)(fence&) noexcept = nullptr;
   /// Asks the source. Returns true when the work is done; may also signal the fence itself.
   bool (*poll)(fence&) noexcept = nullptr;
+  /// Sleeps where the work is done, until it is or the deadline passes, and then completes the fence: for a source that
+  /// each waiter can sleep at by himself, so that nobody has to be there to signal. A fence that has it is completed by
+  /// its source alone. May be called by several threads at once.
+  void (*wait)(fence&, deadline) noexcept = nullptr;
   /// A waiter would like completion by then. A hint; calls may overlap, and the earliest is the one to keep.
   void (*set_deadline)(fence&, deadline) noexcept = nullptr;
   /// The last reference is gone: frees whatever the fence is a part of. One that fence_context::create() made is
@@ -50,7 +54,8 @@ struct fence_tag {
   static constexpr std::uint32_t wrapping = 2;  ///< seqno compares in 32 bits, around the wrap.
   static constexpr std::uint32_t array = 4;
   static constexpr std::uint32_t chain = 8;
-  static constexpr std::uint32_t any = 16;  ///< An array that the first member completes.
+  static constexpr std::uint32_t any = 16;     ///< An array that the first member completes.
+  static constexpr std::uint32_t kernel = 32;  ///< A fence of the kernel's, see kernel/sync_file_fence.hpp.
 };
 
 }  // namespace detail
@@ -185,6 +190,8 @@ class fence {
   }
   [[nodiscard]] bool is_array() const noexcept { return (core_.tag() & detail::fence_tag::array) != 0; }
   [[nodiscard]] bool is_chain() const noexcept { return (core_.tag() & detail::fence_tag::chain) != 0; }
+  /// Whether it is one of the kernel's, in a sync_file, which the kernel can be given back.
+  [[nodiscard]] bool is_kernel_backed() const noexcept { return (core_.tag() & detail::fence_tag::kernel) != 0; }
   /// Whether it stands for other fences, all of which for_each_leaf() visits: a chain, or an array that is not of
   /// `any`.
   [[nodiscard]] bool is_container() const noexcept {
@@ -215,8 +222,14 @@ class fence {
     }
   }
 
+  /// Whether a waiter sleeps where the work is done, and needs nobody who signals.
+  [[nodiscard]] bool sleeps_at_source() const noexcept { return ops_->wait != nullptr; }
   /// Sleeps until completion or the deadline, without spinning. fence/wait.hpp has the policies.
   [[nodiscard]] bool sleep_until(deadline until) noexcept {
+    if (ops_->wait != nullptr) {
+      ops_->wait(*this, until);
+      return is_signaled();
+    }
     enable_signaling();
     return core_.sleep_until(until);
   }

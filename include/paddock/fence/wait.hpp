@@ -61,6 +61,9 @@ void spin_until(Done done, deadline until, std::uint64_t rounds) noexcept {
 }
 
 [[nodiscard, gnu::noinline]] inline result<wait_status> wait_for(fence& f, deadline until, hybrid_wait) noexcept {
+  if (f.sleeps_at_source()) {
+    return wait_for(f, until, futex_wait{});
+  }
   f.enable_signaling();
   detail::spin_until([&]() noexcept { return f.is_signaled(); }, until, detail::spins_before_sleep);
   if (!f.is_signaled() && !until.passed()) {
@@ -103,6 +106,12 @@ template <wait_policy Policy = hybrid_wait>
   return wait_for(f, until, policy);
 }
 
+/// Whose elements dereference to fence: fence_ptr, or pointers.
+template <class Range>
+concept fence_range = std::ranges::range<Range> && requires(std::ranges::range_reference_t<Range> element) {
+  { *element } -> std::convertible_to<fence&>;
+};
+
 namespace detail {
 
 template <class Range>
@@ -120,7 +129,7 @@ template <class Range>
 /// Waits until all of them are complete or the deadline passes. `fences` is a range whose elements dereference to
 /// fence: fence_ptr, or a pointer; they stay alive meanwhile, and it can be walked more than once. Returns: timed_out
 /// while one is pending, else failed when one of them failed. Errors and thread-safety: as wait().
-template <class Range, wait_policy Policy = hybrid_wait>
+template <fence_range Range, wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_status> wait_all(Range&& fences, deadline until, Policy policy = {},
                                            place at = place::here()) noexcept {
   detail::note_wait(until, at);
@@ -129,7 +138,9 @@ template <class Range, wait_policy Policy = hybrid_wait>
   }
   // Asked for at once, or each source would start only when those before it are done.
   for (auto&& each : fences) {
-    (*each).enable_signaling();
+    if (!(*each).sleeps_at_source()) {
+      (*each).enable_signaling();
+    }
   }
   wait_status worst = wait_status::signaled;
   for (auto&& each : fences) {
@@ -210,7 +221,7 @@ template <class Range, class Look>
 /// Waits until one of them is complete or the deadline passes. The range as for wait_all(); its iterators can be walked
 /// more than once. An empty range times out at once. Uses about 400 bytes of stack for every eight fences.
 /// Errors and thread-safety: as wait(). Kernel: dma_fence_wait_any_timeout.
-template <class Range, wait_policy Policy = hybrid_wait>
+template <fence_range Range, wait_policy Policy = hybrid_wait>
 [[nodiscard]] result<wait_any_outcome> wait_any(Range&& fences, deadline until, Policy policy = {},
                                                 place at = place::here()) noexcept {
   detail::note_wait(until, at);

@@ -166,7 +166,7 @@ inline result<sync_file> dma_buf_operations::export_sync_file(access what) const
   uapi::dma_buf_sync_file argument{static_cast<std::uint32_t>(what), -1};
   PADDOCK_TRY_VOID(
       detail::ioctl(fd_, uapi::dma_buf_ioctl_export_sync_file, &argument, "DMA_BUF_IOCTL_EXPORT_SYNC_FILE"));
-  return sync_file::made_by_kernel(argument.fd);
+  return sync_file::adopt_new(unique_fd::adopt(argument.fd));
 }
 
 inline result<void> dma_buf_operations::import_sync_file(const sync_file& fences, access what) const noexcept {

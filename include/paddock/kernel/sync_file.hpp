@@ -42,6 +42,8 @@ class sync_file {
   [[nodiscard]] static result<sync_file> adopt_or_signaled(unique_fd fd) noexcept;
   /// Copies a descriptor that somebody else owns and keeps. Errors: bad_fd, limit_reached.
   [[nodiscard]] static result<sync_file> dup(borrowed_fd fd) noexcept;
+  /// Takes a descriptor that an ioctl has just made as a sync_file: there is nothing to verify.
+  [[nodiscard]] static sync_file adopt_new(unique_fd fd) noexcept { return sync_file(std::move(fd), false); }
   /// Nothing to wait for, and no descriptor.
   [[nodiscard]] static sync_file already_signaled() noexcept { return sync_file(unique_fd(), true); }
 
@@ -80,12 +82,7 @@ class sync_file {
   }
 
  private:
-  friend class dma_buf_operations;
-
   sync_file(unique_fd fd, bool without_fd) noexcept : fd_(std::move(fd)), without_fd_(without_fd) {}
-
-  /// A descriptor that the kernel has just made as a sync_file: nothing to verify.
-  [[nodiscard]] static sync_file made_by_kernel(int fd) noexcept { return sync_file(unique_fd::adopt(fd), false); }
 
   /// Counts and overall state, no records.
   [[nodiscard]] result<uapi::sync_file_info> head() const noexcept {
@@ -132,7 +129,7 @@ inline result<sync_file> sync_file::merge(const sync_file& a, const sync_file& b
   std::memcpy(data.name, name.data(), name.size());
   data.fd2 = b.fd_.get();
   PADDOCK_TRY_VOID(detail::ioctl(a.fd_, uapi::sync_ioc_merge, &data, "SYNC_IOC_MERGE"));
-  return made_by_kernel(data.fence);
+  return adopt_new(unique_fd::adopt(data.fence));
 }
 
 inline result<sync_file> sync_file::merge(std::span<const sync_file> all, std::string_view name) noexcept {

@@ -24,7 +24,7 @@
 
 namespace paddock::kernel {
 
-namespace drm {
+namespace drm_uapi {
 struct version {
   int major{0}, minor{0}, patch{0};
   std::size_t name_length{0};
@@ -59,7 +59,7 @@ inline constexpr unsigned long fd_to_handle = uapi::iowr<prime_handle>('d', 0x2e
 inline constexpr unsigned long fence_attach = uapi::iowr<vgem_fence_attach>('d', 0x41);
 inline constexpr unsigned long fence_signal = uapi::iow<vgem_fence_signal>('d', 0x42);
 static_assert(fence_attach == 0xc0106441 && fence_signal == 0x40086442);
-}  // namespace drm
+}  // namespace drm_uapi
 
 /// A vgem device. Its import shares the reservation of the dma-buf, so that its fences are the buffer's.
 class vgem {
@@ -69,10 +69,10 @@ class vgem {
       const std::string path = "/dev/dri/card" + std::to_string(card);
       unique_fd fd = unique_fd::adopt(::open(path.c_str(), O_RDWR | O_CLOEXEC));
       char name[32]{};
-      drm::version version{};
+      drm_uapi::version version{};
       version.name = name;
       version.name_length = sizeof name - 1;
-      if (fd.valid() && ::ioctl(fd.get(), drm::get_version, &version) == 0 && std::strcmp(name, "vgem") == 0) {
+      if (fd.valid() && ::ioctl(fd.get(), drm_uapi::get_version, &version) == 0 && std::strcmp(name, "vgem") == 0) {
         fd_ = std::move(fd);
       }
     }
@@ -84,20 +84,20 @@ class vgem {
   [[nodiscard]] borrowed_fd fd() const { return fd_.borrow(); }
 
   [[nodiscard]] std::uint32_t import(const dma_buf_fd& buffer) const {
-    drm::prime_handle prime{0, 0, buffer.fd().get()};
-    REQUIRE(::ioctl(fd_.get(), drm::fd_to_handle, &prime) == 0);
+    drm_uapi::prime_handle prime{0, 0, buffer.fd().get()};
+    REQUIRE(::ioctl(fd_.get(), drm_uapi::fd_to_handle, &prime) == 0);
     return prime.handle;
   }
 
   /// A fence that stays pending (10 seconds at most) until signal().
   [[nodiscard]] std::uint32_t attach(std::uint32_t handle, access what) const {
-    drm::vgem_fence_attach argument{handle, writes(what) ? 1U : 0U, 0, 0};
-    REQUIRE(::ioctl(fd_.get(), drm::fence_attach, &argument) == 0);
+    drm_uapi::vgem_fence_attach argument{handle, writes(what) ? 1U : 0U, 0, 0};
+    REQUIRE(::ioctl(fd_.get(), drm_uapi::fence_attach, &argument) == 0);
     return argument.out_fence;
   }
   void signal(std::uint32_t fence) const {
-    drm::vgem_fence_signal argument{fence, 0};
-    REQUIRE(::ioctl(fd_.get(), drm::fence_signal, &argument) == 0);
+    drm_uapi::vgem_fence_signal argument{fence, 0};
+    REQUIRE(::ioctl(fd_.get(), drm_uapi::fence_signal, &argument) == 0);
   }
 
  private:

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSL-1.0
+// DRM devices and GEM handles, on vgem and virtio-gpu.
+#include <paddock/drm/dumb_buffer.hpp>
+#include <paddock/drm/gem.hpp>
+
+#include <sys/eventfd.h>
+
+#include <cstring>
+#include <vector>
+
+#include "drm_support.hpp"
+
+namespace paddock::drm {
+
+TEST_CASE("a DRM device knows its node, its driver and what it can do") {
+  const device gpu = open_gpu();
+  CHECK(gpu.type() == node_type::render);
+  CHECK(gpu.driver() == "virtio_gpu");
+  CHECK(gpu.has(capability::syncobj));
+  CHECK(gpu.has(capability::timeline_syncobj));
+  CHECK(gpu.has(capability::prime_export));
+  CHECK_FALSE(gpu.has(capability::dumb_buffers));  // On the primary node only.
+
+  const device vgem = open_vgem();
+  CHECK(vgem.type() == node_type::primary);
+  CHECK(vgem.has(capability::prime_import));
+  CHECK_FALSE(vgem.has(capability::syncobj));
+  CHECK(open_gpu(node_type::primary).has(capability::dumb_buffers));
+}
+
+TEST_CASE("what is no DRM device is not opened as one") {
+  CHECK(code_of(device::open("/dev/null")) == errc::bad_fd);
+  CHECK(code_of(device::open("/dev/dri/renderD999")) == errc::not_found);
+  CHECK(code_of(device::adopt(unique_fd())) == errc::bad_fd);
+  CHECK(code_of(device::open_driver("no such driver", node_type::render)) == errc::not_found);
+}
+
+TEST_CASE("a buffer that is imported twice is one handle, which the last one closes") {
+  const device vgem = open_vgem();
+  const auto memory = kernel::udmabuf::create(*kernel::udmabuf_device::open(), 4096, "twice");
+  REQUIRE(memory);
+  auto first = gem::import_(vgem, memory->buffer());
+  auto second = gem::import_(vgem, memory->buffer());
+  REQUIRE(first);
+  REQUIRE(second);
+  CHECK(first->handle() == second->handle());
+  CHECK(*first == *second);
+  const gem third = *second;
+  *first = gem();
+  *second = gem();
+  CHECK(third.export_());
+  const auto again = gem::import_(vgem, memory->buffer());
+  CHECK(again->handle() == third.handle());
+}
+
+TEST_CASE("devices of one open file share their handles, those of two do not") {
+  const device vgem = open_vgem();
+  auto copy = device::adopt(*unique_fd::dup(vgem.fd()));
+  REQUIRE(copy);
+  CHECK(*copy == vgem);
+  const device other = open_vgem();
+  CHECK(other != vgem);
+
+  const auto memory = kernel::udmabuf::create(*kernel::udmabuf_device::open(), 4096, "shared");
+  auto first = gem::import_(vgem, memory->buffer());
+  auto second = gem::import_(*copy, memory->buffer());
+  REQUIRE(first);
+  REQUIRE(second);
+  CHECK(*first == *second);
+  const gem_handle handle = first->handle();
+  *first = gem();
+  CHECK(second->export_());  // Nobody has closed it.
+  *second = gem();
+  // Now it is closed: the kernel takes the number again.
+  auto third = gem::import_(vgem, memory->buffer());
+  CHECK(third->handle() == handle);
+  const auto elsewhere = gem::import_(other, memory->buffer());
+  CHECK(*elsewhere != *third);
+}
+
+TEST_CASE("a dumb buffer keeps its bytes over PRIME, with one identity") {
+  const device vgem = open_vgem();
+  const auto picture = dumb_buffer::create(vgem, 64, 32, 32);
+  REQUIRE(picture);
+  CHECK(picture->stride() >= 64 * 4);
+  CHECK(picture->size() >= std::uint64_t{picture->stride()} * 32);
+  auto bytes = picture->map();
+  REQUIRE(bytes);
+  std::memset(bytes->bytes().data(), 0x5a, bytes->bytes().size());
+
+  const auto shared = picture->gem().export_();
+  REQUIRE(shared);
+  const auto again = picture->gem().export_();
+  CHECK(shared->id() == again->id());
+  CHECK(shared->size() == picture->size());
+  const device other = open_vgem();
+  const auto imported = gem::import_(other, *shared);
+  REQUIRE(imported);
+  const auto back = imported->export_();
+  REQUIRE(back);
+  CHECK(back->id() == shared->id());
+}
+
+TEST_CASE("a driver that cannot is an error that says so") {
+  const device vgem = open_vgem();
+  CHECK(code_of(syncobj::create(vgem)) == errc::unsupported_by_device);
+  CHECK(code_of(dumb_buffer::create(open_gpu(), 64, 64, 32)) == errc::permission);
+  CHECK(code_of(dumb_buffer::create(vgem, 0, 64, 32)) == errc::invalid_argument);
+}
+
+TEST_CASE("a device that is lost refuses new objects, and lets the old ones go") {
+  const device vgem = open_vgem();
+  const auto memory = kernel::udmabuf::create(*kernel::udmabuf_device::open(), 4096, "lost");
+  {
+    const auto held = gem::import_(vgem, memory->buffer());
+    REQUIRE(held);
+    vgem.mark_lost();
+    CHECK(vgem.is_lost());
+    CHECK(code_of(gem::import_(vgem, memory->buffer())) == errc::no_device);
+    CHECK(code_of(held->export_()) == errc::no_device);
+  }
+  CHECK_FALSE(open_vgem().is_lost());  // Another file: it was this one that was said to be.
+}
+
+}  // namespace paddock::drm
