@@ -89,6 +89,8 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"", EDEADLK, errc::abandoned},
     {"", ENODEV, errc::no_device},
     {"", ENXIO, errc::no_device},
+    {"", EPIPE, errc::disconnected},
+    {"", ECONNRESET, errc::disconnected},
     {"", EIO, errc::io},
 });
 

@@ -40,6 +40,7 @@ enum class errc : std::uint16_t {
   io,                       ///< The device tried and reported a failure.
   revoked,                  ///< The storage was taken back; the mapping will not come back to life.
   shared,                   ///< Another process holds the buffer, so it cannot be moved.
+  disconnected,             ///< The other process is gone, or has closed its end.
   wrong_lock,               ///< The proof of locking belongs to another reservation.
   deadlock,                 ///< Waiting for this lock might never end: let go of the others, and take this one first.
   already_locked,           ///< The caller has this lock.
@@ -97,6 +98,7 @@ constexpr const char* name(errc code) noexcept {
     case errc::io: return "io";
     case errc::revoked: return "revoked";
     case errc::shared: return "shared";
+    case errc::disconnected: return "disconnected";
     case errc::wrong_lock: return "wrong_lock";
     case errc::deadlock: return "deadlock";
     case errc::already_locked: return "already_locked";

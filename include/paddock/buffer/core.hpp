@@ -151,6 +151,9 @@ class buffer_core {
     }
     return {};
   }
+  /// Somebody who is not told of moves may have the storage's descriptor. See dma_buf::export_fd().
+  [[nodiscard]] bool is_exported() const noexcept { return is_exported_; }
+  void set_exported(bool is) noexcept { is_exported_ = is; }
   /// Between a storage and its shadow; returns when it is done. A copy's fence is a promise, so that it ends.
   [[nodiscard]] result<void> copy_for_bounce(const storage& to, const storage& from, deadline until) noexcept {
     // Whatever the fencing policy is: the copy is paddock's own job on the bytes.
@@ -215,6 +218,8 @@ class buffer_core {
       delete this;
     }
   }
+  /// A snapshot: others may be made from that one.
+  [[nodiscard]] bool has_one_reference() const noexcept { return references_.load() == 1; }
   /// Takes a reference if somebody has one: for those who know the buffer without, and are told when it goes. Returns
   /// whether it did.
   [[nodiscard]] bool try_get() const noexcept {
@@ -337,6 +342,7 @@ class buffer_core {
   mover_ref mover_{mover_ref::by_cpu()};
   move_report last_move_;
   bool telling_{false};
+  bool is_exported_{false};
 
   buffer_statistics statistics_;
   paddock::reservation own_;
@@ -372,6 +378,9 @@ inline result<void> buffer_core::check_movable(const resv_lock& held, std::size_
   }
   if (exclusive_ != nullptr) {
     return fail(errc::busy, "dma_buf::move: an importer works on a copy");
+  }
+  if (is_exported_) {
+    return fail(errc::shared, "dma_buf::move: another process may have it");
   }
   return {};
 }

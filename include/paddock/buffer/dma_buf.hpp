@@ -104,6 +104,8 @@ class basic_dma_buf final : private detail::buffer_core {
   using detail::buffer_core::reservation;
   /// What happened to it so far.
   using detail::buffer_core::statistics;
+  /// Whether the caller's reference is the only one. A snapshot.
+  using detail::buffer_core::has_one_reference;
 
   /// The lock of its reservation. See reservation::lock().
   [[nodiscard]] result<resv_lock> lock(deadline until = deadline::never(), const std::stop_token& stop = {},
@@ -187,6 +189,44 @@ class basic_dma_buf final : private detail::buffer_core {
   [[nodiscard]] result<move_report> last_move(const resv_lock& held) const noexcept {
     PADDOCK_TRY_VOID(check(held, "dma_buf::last_move"));
     return detail::buffer_core::last_move();
+  }
+
+  // --- other processes -----------------------------------------------------------------------------------------------
+
+  /// A descriptor of what the buffer lives in now, for another process: see kernel/buffer_channel.hpp. Who has it is
+  /// not told of moves, so that from here on there are none (errc::shared): attachments that do not reach the bytes
+  /// bounce, or are refused. What only this process can signal must be done before it goes:
+  /// kernel::implicit_sync::flush(). Errors: wrong_lock; revoked; not_exportable (the storage is no dma-buf);
+  /// limit_reached.
+  [[nodiscard]] result<unique_fd> export_fd(const resv_lock& held) noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::export_fd"));
+    PADDOCK_TRY_VOID(check_live("dma_buf::export_fd"));
+    undo_failed_copy();
+    PADDOCK_TRY_VOID(check_copy());
+    if (!current()->dma_buf().valid()) {
+      return fail(errc::not_exportable, "dma_buf::export_fd: its storage is no dma-buf");
+    }
+    PADDOCK_TRY(unique_fd made, unique_fd::dup(current()->dma_buf()));
+    set_exported(true);
+    return made;
+  }
+  /// The buffer moves again, once nobody else has its dma-buf: the kernel counts every descriptor, mapping and
+  /// importer, this process's own included. Errors: wrong_lock; shared (somebody has it); those of reading /proc.
+  [[nodiscard]] result<void> reclaim(const resv_lock& held) noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::reclaim"));
+    if (detail::buffer_core::is_exported()) {
+      PADDOCK_TRY(const bool is_held, current()->is_held_elsewhere());
+      if (is_held) {
+        return fail(errc::shared, "dma_buf::reclaim");
+      }
+      set_exported(false);
+    }
+    return {};
+  }
+  /// Whether it was exported and not reclaimed. Errors: wrong_lock.
+  [[nodiscard]] result<bool> is_exported(const resv_lock& held) const noexcept {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::is_exported"));
+    return detail::buffer_core::is_exported();
   }
 
   // --- revoking ----------------------------------------------------------------------------------------------------

@@ -54,6 +54,11 @@ class storage {
   [[nodiscard]] std::uint32_t use_count() const noexcept { return references_.load(); }
   /// The kernel's dma-buf of all of it, for drivers that import one; not open when there is none. Lent by the storage.
   [[nodiscard]] borrowed_fd dma_buf() const noexcept { return dma_buf_; }
+  /// Whether somebody beside this storage holds that dma-buf: another descriptor, mapping or importer, of this process
+  /// or of another. A snapshot. Errors: not_exportable (there is none); those of who answers.
+  [[nodiscard]] virtual result<bool> is_held_elsewhere() const noexcept {
+    return fail(errc::not_exportable, "storage without a dma-buf");
+  }
 
  protected:
   storage() noexcept = default;
@@ -126,6 +131,14 @@ class owned_storage final : public storage {
     return held;
   }
 
+  [[nodiscard]] result<bool> is_held_elsewhere() const noexcept override {
+    if constexpr (requires { owner_.is_held_elsewhere(); }) {
+      return owner_.is_held_elsewhere();
+    } else {
+      return storage::is_held_elsewhere();
+    }
+  }
+
  private:
   explicit owned_storage(Owner owner) noexcept : owner_(std::move(owner)) {}
 
@@ -135,7 +148,8 @@ class owned_storage final : public storage {
 }  // namespace detail
 
 /// Storage in these segments, which are there as long as `owner`, which it takes over, is. An owner with
-/// `borrowed_fd dma_buf() const` says that all of it is that dma-buf.
+/// `borrowed_fd dma_buf() const` says that all of it is that dma-buf, one with `result<bool> is_held_elsewhere() const`
+/// whether somebody else holds it.
 /// Errors: invalid_argument (no segments, or an empty one), out_of_range (more than 64 bits), out_of_memory.
 template <class Owner>
 [[nodiscard]] result<storage_ptr> make_storage(Owner owner, std::span<const segment> segments,

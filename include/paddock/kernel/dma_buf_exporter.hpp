@@ -78,6 +78,19 @@ class dma_buf_exporter {
     dma_buf_fd buffer;
     Memory memory;
     [[nodiscard]] borrowed_fd dma_buf() const noexcept { return buffer.fd(); }
+    [[nodiscard]] result<bool> is_held_elsewhere() const noexcept {
+      // A mapping of the dma-buf itself counts, one of the memory that it is made of does not.
+      constexpr bool maps_it = std::is_same_v<Memory, mapped_memory>;
+      PADDOCK_TRY(const dma_buf_info now, read_dma_buf_info(buffer.fd()));
+      return now.references > (maps_it && !is_unmapped() ? 2U : 1U);
+    }
+    [[nodiscard]] bool is_unmapped() const noexcept {
+      if constexpr (requires { memory.bytes().empty(); }) {
+        return memory.bytes().empty();
+      } else {
+        return true;
+      }
+    }
   };
 
   dma_buf_exporter(storage_ptr storage, const dma_buf_ref& buffer, access permits) noexcept

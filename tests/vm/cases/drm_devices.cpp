@@ -2,6 +2,7 @@
 // DRM devices and GEM handles, on vgem and virtio-gpu.
 #include <paddock/drm/dumb_buffer.hpp>
 #include <paddock/drm/gem.hpp>
+#include <paddock/drm/probe.hpp>
 
 #include <sys/eventfd.h>
 
@@ -26,6 +27,19 @@ TEST_CASE("a DRM device knows its node, its driver and what it can do") {
   CHECK(vgem.has(capability::prime_import));
   CHECK_FALSE(vgem.has(capability::syncobj));
   CHECK(open_gpu(node_type::primary).has(capability::dumb_buffers));
+}
+
+TEST_CASE("drm::probe answers yes for every feature of Linux 7.2, and says who lacks one") {
+  const device gpu = open_gpu();
+  for (const feature each : all_features) {
+    INFO(name(each));
+    if (each != feature::prime_import) {  // virtio-gpu imports nothing without blobs, whatever it says of itself.
+      CHECK(probe(gpu, each).is_yes());
+    }
+  }
+  const auto none = probe(open_vgem(), feature::syncobj_eventfd);
+  CHECK(none.value == kernel::answer::no);
+  CHECK(none.reason == errc::unsupported_by_device);
 }
 
 TEST_CASE("what is no DRM device is not opened as one") {
