@@ -57,6 +57,10 @@ struct recording_space final : vfio::detail::address_space {
     return found == size ? result<void>() : fail(errc::unexpected, "unmap: not all of the range was mapped");
   }
   result<std::uint32_t> available() noexcept override { return 0U; }
+  result<unique_fd> open_device(const pci::address&) override { return fail(errc::not_found, "open_device"); }
+  result<std::vector<std::int32_t>> proofs_for_hot_reset(std::span<const std::uint32_t>) override {
+    return fail(errc::busy, "proofs_for_hot_reset");
+  }
 
   /// What the IOMMU would find at an address; an entry of null where nothing begins.
   [[nodiscard]] entry at(iova start) {

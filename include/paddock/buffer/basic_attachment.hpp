@@ -240,8 +240,7 @@ class basic_attachment final : private detail::attachment_node,
   [[nodiscard]] result<void> check_turn(const resv_lock& held, const mapping_type& m) const noexcept {
     PADDOCK_TRY_VOID(check(held, "attachment: whose turn it is"));
     PADDOCK_TRY_VOID(check_mine(m));
-    return m.status() == mapping_status::live ? result<void>()
-                                              : fail(errc::revoked, "attachment: the mapping is not live");
+    return may_be_live(m.status()) ? result<void>() : fail(errc::revoked, "attachment: the mapping is not live");
   }
   [[nodiscard]] result<void> check_mine(const mapping_type& m) const noexcept {
     const bool is_mine = m.valid() && m.record_->owner.load() == this;

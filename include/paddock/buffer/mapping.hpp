@@ -28,6 +28,11 @@ enum class mapping_status : std::uint8_t {
   unknown,  ///< The kernel may have taken it back, and does not say (iommufd).
 };
 
+/// Whether new work may use it, as far as is known.
+[[nodiscard]] constexpr bool may_be_live(mapping_status status) noexcept {
+  return status == mapping_status::live || status == mapping_status::unknown;
+}
+
 namespace detail {
 
 template <device D>

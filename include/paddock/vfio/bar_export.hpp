@@ -56,21 +56,8 @@ namespace PADDOCK_NAMESPACE::vfio {
   if (offset % paddock::detail::page_size() != 0 || length % paddock::detail::page_size() != 0) {
     return fail(errc::misaligned, "export_bar");
   }
-  struct {
-    uapi::vfio_device_feature_header header;
-    uapi::vfio_device_feature_dma_buf_head body;
-    uapi::vfio_region_dma_range range;
-  } request;
-  request.header.argsz = sizeof request;
-  request.header.flags = uapi::vfio_device_feature_get | uapi::vfio_device_feature_dma_buf;
-  request.body.region_index = index.value();
-  request.body.open_flags = O_RDWR | O_CLOEXEC;
-  request.body.nr_ranges = 1;
-  request.range = {offset, length};
-  PADDOCK_TRY(const int raw, exporter.state()->with_fd([&](borrowed_fd fd) {
-    return paddock::detail::ioctl_once(fd, uapi::vfio_device_feature, &request, "VFIO_DEVICE_FEATURE");
-  }));
-  return kernel::dma_buf_fd::adopt(unique_fd::adopt(raw));
+  PADDOCK_TRY(unique_fd made, exporter.state()->export_range(index.value(), offset, length));
+  return kernel::dma_buf_fd::adopt(std::move(made));
 }
 [[nodiscard]] inline result<kernel::dma_buf_fd> export_bar(device& exporter, const bar_slice& slice) {
   if (slice.provider() != exporter.address()) {

@@ -17,16 +17,17 @@
 #include <paddock/base/ids.hpp>
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/buffer/segment.hpp>
 #include <paddock/detail/syscall.hpp>
 #include <paddock/vfio/region.hpp>
 
 namespace PADDOCK_NAMESPACE::vfio::detail {
 
+class device_state;
+
 /// Not thread-safe by itself: the device's revocation list is locked around poison() and restore().
-class bar_window {
+class bar_window final : public segment_exporter {
  public:
-  bar_window(const bar_window&) = delete;
-  bar_window& operator=(const bar_window&) = delete;
   ~bar_window() {
     if (::munmap(base_, size_) != 0) {
       report_lost_error(last_error("munmap"));
@@ -51,6 +52,11 @@ class bar_window {
     }
     return window;
   }
+
+  /// Whose it is. Once, before others see the window.
+  void set_device(std::weak_ptr<device_state> device) noexcept { device_ = std::move(device); }
+  /// Kernel: VFIO_DEVICE_FEATURE_DMA_BUF. Defined in device_state.hpp.
+  [[nodiscard]] result<unique_fd> export_range(std::uint64_t offset, std::uint64_t length) const noexcept override;
 
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
   [[nodiscard]] const region& info() const noexcept { return info_; }
@@ -122,6 +128,7 @@ class bar_window {
   std::byte* base_;
   std::size_t size_;
   region info_;
+  std::weak_ptr<device_state> device_;
   bool live_{false};
 };
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,7 +22,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
 #include <paddock/detail/syscall.hpp>
-#include <paddock/pci/memory_windows.hpp>
+#include <paddock/pci/address.hpp>
 #include <paddock/vfio/group.hpp>
 #include <paddock/vfio/ioas.hpp>
 #include <paddock/vfio/region.hpp>
@@ -70,22 +72,6 @@ struct type1_info {
     info.usable = {{iova(0), iova(0xfedfffff)}, {iova(0xfef00000), iova((std::uint64_t{1} << 39U) - 1)}};
   }
   return info;
-}
-
-/// Asks twice: once for the size, once for the whole. Errors: as the ioctl, out_of_memory.
-template <class Head>
-[[nodiscard]] result<std::vector<std::byte>> complete_answer(borrowed_fd fd, unsigned long request, Head head,
-                                                             const char* name) {
-  std::vector<std::byte> answer(sizeof(Head));
-  std::uint32_t needed = sizeof(Head);
-  do {
-    answer.assign(needed, std::byte{0});
-    head.argsz = needed;
-    std::memcpy(answer.data(), &head, sizeof head);
-    PADDOCK_TRY_VOID(paddock::detail::ioctl_once(fd, request, answer.data(), name));
-    std::memcpy(&needed, answer.data(), sizeof needed);  // argsz comes first in every VFIO structure.
-  } while (needed > answer.size());
-  return answer;
 }
 
 /// The kernel side of a container.
@@ -159,11 +145,31 @@ class type1_space final : public address_space {
     return groups_.back();
   }
 
-  /// All attached groups, as hot reset wants them.
-  [[nodiscard]] std::vector<std::shared_ptr<group>> groups() {
+  [[nodiscard]] result<unique_fd> open_device(const pci::address& device) override {
+    PADDOCK_TRY(const int number, group_of(device));
+    PADDOCK_TRY(const auto attached, attach(number));
+    const std::string name = to_string(device);
+    PADDOCK_TRY(const int fd, paddock::detail::ioctl_once(attached->fd(), uapi::vfio_group_get_device_fd, name.c_str(),
+                                                          "VFIO_GROUP_GET_DEVICE_FD"));
+    return unique_fd::adopt(fd);
+  }
+
+  /// The descriptors of all groups concerned.
+  [[nodiscard]] result<std::vector<std::int32_t>> proofs_for_hot_reset(std::span<const std::uint32_t> owners) override {
     const std::lock_guard guard(groups_mutex_);
     forget_dead_groups();
-    return groups_;
+    std::vector<std::int32_t> descriptors;
+    for (const std::uint32_t owner : owners) {
+      const auto ours = std::ranges::find_if(
+          groups_, [owner](const auto& each) { return each->number() == static_cast<int>(owner); });
+      if (ours == groups_.end()) {
+        return fail(errc::busy, "VFIO_DEVICE_PCI_HOT_RESET: a device of the set is not ours");
+      }
+      if (std::ranges::find(descriptors, (*ours)->fd().get()) == descriptors.end()) {
+        descriptors.push_back((*ours)->fd().get());
+      }
+    }
+    return descriptors;
   }
 
  private:
@@ -217,39 +223,8 @@ class container : public ioas {
     return container(std::make_shared<detail::type1_space>(std::move(*fd)));
   }
 
-  /// For vfio::device: attaches the device's group and keeps IOVAs out of its host bridge's memory windows.
-  [[nodiscard]] result<std::shared_ptr<group>> attach_group_of(const pci::address& device) {
-    PADDOCK_TRY(const int number, group_of(device));
-    PADDOCK_TRY(auto attached, type1().attach(number));
-    PADDOCK_TRY_VOID(pci::host_bridge_windows(device));
-    // Those of all host bridges, at once: a device that joins later must not find its windows in use.
-    for (const pci::address_window& window : pci::all_host_bridge_windows()) {
-      exclude({iova(window.first), iova(window.last)});
-    }
-    return attached;
-  }
-  [[nodiscard]] std::vector<std::shared_ptr<group>> groups() { return type1().groups(); }
-  /// The devices of this container that are open, by those who are to be told: a hot reset concerns several.
-  /// Errors: busy (the device is open already, in this container).
-  [[nodiscard]] result<void> remember(const pci::address& device, const std::shared_ptr<revocation_list>& listeners) {
-    const std::lock_guard guard(space()->mutex);
-    auto& known = space()->devices[device];
-    if (const auto open = known.lock(); open && !open->closed()) {
-      return fail(errc::busy, "device::open: the device is open already");
-    }
-    known = listeners;
-    return {};
-  }
-  [[nodiscard]] std::shared_ptr<revocation_list> listeners_of(const pci::address& device) {
-    const std::lock_guard guard(space()->mutex);
-    const auto found = space()->devices.find(device);
-    return found == space()->devices.end() ? nullptr : found->second.lock();
-  }
-
  private:
   explicit container(std::shared_ptr<detail::type1_space> made) noexcept : ioas(std::move(made)) {}
-
-  [[nodiscard]] detail::type1_space& type1() noexcept { return static_cast<detail::type1_space&>(*space()); }
 };
 
 }  // namespace PADDOCK_NAMESPACE::vfio

@@ -25,8 +25,8 @@
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/bar.hpp>
 #include <paddock/vfio/config_space.hpp>
-#include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device_state.hpp>
+#include <paddock/vfio/ioas.hpp>
 #include <paddock/vfio/irq.hpp>
 #include <paddock/vfio/reach.hpp>
 #include <paddock/vfio/region.hpp>
@@ -41,11 +41,11 @@ namespace PADDOCK_NAMESPACE::vfio {
 /// A forked child may drop what it inherited, and takes nothing away from its parent; it must not use it.
 class [[nodiscard]] device {
  public:
-  /// Opens a device that is bound to vfio-pci, with memory decoding on and bus mastering off, and attaches its group to
-  /// the container.
+  /// Opens a device that is bound to vfio-pci, with memory decoding on and bus mastering off, and attaches it to the
+  /// address space: a container, with its whole group, or an iommufd.
   /// Errors: not_found, unsupported_by_platform (no IOMMU), not_bound, not_viable, busy (somebody else has the group,
   /// or the device is open already), permission; diagnose.hpp turns each into what to do about it.
-  [[nodiscard]] static result<device> open(container space, const pci::address& address);
+  [[nodiscard]] static result<device> open(ioas space, const pci::address& address);
 
   device(device&&) noexcept = default;
   device& operator=(device&& other) noexcept {
@@ -104,8 +104,8 @@ class [[nodiscard]] device {
     const auto state = state_;  // The driver may destroy this object when it is told.
     return state->reset();
   }
-  /// Resets the bus, and so every device on it. Revokes on those of this container first.
-  /// Errors: unsupported_by_device; busy when a device of the set belongs to a group that is not in this container.
+  /// Resets the bus, and so every device on it. Revokes on those of this address space first.
+  /// Errors: unsupported_by_device; busy when a device of the set is not in this address space.
   /// Kernel: VFIO_DEVICE_PCI_HOT_RESET.
   [[nodiscard]] result<void> hot_reset();
 
@@ -165,7 +165,7 @@ class [[nodiscard]] device {
   [[nodiscard]] const std::shared_ptr<detail::device_state>& state() const noexcept { return state_; }
 
  private:
-  device(container space, std::shared_ptr<detail::device_state> state) noexcept
+  device(ioas space, std::shared_ptr<detail::device_state> state) noexcept
       : space_(std::move(space)), state_(std::move(state)) {}
 
   [[nodiscard]] result<void> learn();
@@ -177,21 +177,17 @@ class [[nodiscard]] device {
     }
   }
 
-  container space_;
+  ioas space_;
   std::shared_ptr<detail::device_state> state_;
   detail::route_knowledge routes_;
   iova highest_{map_options{}.highest};
 };
 static_assert(reaching_device<device>);
 
-inline result<device> device::open(container space, const pci::address& address) {
-  PADDOCK_TRY(const auto attached, space.attach_group_of(address));
+inline result<device> device::open(ioas space, const pci::address& address) {
   auto state = std::make_shared<detail::device_state>(address, unique_fd{});
-  PADDOCK_TRY_VOID(space.remember(address, state->listeners));
-  const std::string name = to_string(address);
-  PADDOCK_TRY(const int raw, paddock::detail::ioctl_once(attached->fd(), uapi::vfio_group_get_device_fd, name.c_str(),
-                                                         "VFIO_GROUP_GET_DEVICE_FD"));
-  state->adopt_fd(unique_fd::adopt(raw));
+  PADDOCK_TRY(unique_fd fd, space.open_device(address, state->listeners));
+  state->adopt_fd(std::move(fd));
   device opened(std::move(space), std::move(state));
   PADDOCK_TRY_VOID(opened.learn());
   PADDOCK_TRY_VOID(opened.set_memory_enabled(true));
@@ -259,6 +255,7 @@ inline result<bar> device::map_bar(bar_index index) {
     std::shared_ptr<detail::bar_window> window = state_->windows[index.value()].lock();
     if (!window) {
       PADDOCK_TRY(window, detail::bar_window::create(fd, info, decode.answers()));
+      window->set_device(state_);
       state_->windows[index.value()] = window;
     }
     return bar(index, state_, std::move(window));
@@ -328,24 +325,17 @@ inline result<void> device::hot_reset() {
     return room;
   }));
   PADDOCK_TRY(const auto head, detail::read_structure<uapi::vfio_pci_hot_reset_info>(answer, 0, "hot reset info"));
-  const auto groups = space_.groups();
   std::vector<pci::address> affected;
-  std::vector<std::int32_t> descriptors;
+  std::vector<std::uint32_t> owners;
   for (std::uint32_t i = 0; i < head.count; ++i) {
     PADDOCK_TRY(const auto each,
                 detail::read_structure<uapi::vfio_pci_dependent_device>(
                     answer, sizeof head + i * sizeof(uapi::vfio_pci_dependent_device), "hot reset info"));
     affected.push_back({each.segment, each.bus, static_cast<std::uint8_t>(each.devfn >> 3U),
                         static_cast<std::uint8_t>(each.devfn & 7U)});
-    const auto ours = std::find_if(groups.begin(), groups.end(),
-                                   [&](const auto& g) { return g->number() == static_cast<int>(each.group_id); });
-    if (ours == groups.end()) {
-      return fail(errc::busy, "VFIO_DEVICE_PCI_HOT_RESET: a device of the set is not ours");
-    }
-    if (std::find(descriptors.begin(), descriptors.end(), (*ours)->fd().get()) == descriptors.end()) {
-      descriptors.push_back((*ours)->fd().get());
-    }
+    owners.push_back(each.group_id);
   }
+  PADDOCK_TRY(const std::vector<std::int32_t> descriptors, space_.proofs_for_hot_reset(owners));
 
   // Always in the order of addresses, so that two hot resets cannot wait for each other.
   std::sort(affected.begin(), affected.end());

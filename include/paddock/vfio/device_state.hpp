@@ -4,6 +4,7 @@
 /// where the storage is taken away and comes back.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
@@ -18,6 +19,7 @@
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
+#include <paddock/detail/syscall.hpp>
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/bar_window.hpp>
 #include <paddock/vfio/config_space.hpp>
@@ -107,6 +109,25 @@ class device_state {
     return {};
   }
 
+  /// A dma-buf of a range of a BAR. Kernel: VFIO_DEVICE_FEATURE_DMA_BUF.
+  [[nodiscard]] result<unique_fd> export_range(std::uint32_t bar, std::uint64_t offset, std::uint64_t length) noexcept {
+    struct {
+      uapi::vfio_device_feature_header header;
+      uapi::vfio_device_feature_dma_buf_head body;
+      uapi::vfio_region_dma_range range;
+    } request;
+    request.header.argsz = sizeof request;
+    request.header.flags = uapi::vfio_device_feature_get | uapi::vfio_device_feature_dma_buf;
+    request.body.region_index = bar;
+    request.body.open_flags = O_RDWR | O_CLOEXEC;
+    request.body.nr_ranges = 1;
+    request.range = {offset, length};
+    PADDOCK_TRY(const int made, with_fd([&](borrowed_fd fd) {
+                  return paddock::detail::ioctl_once(fd, uapi::vfio_device_feature, &request, "VFIO_DEVICE_FEATURE");
+                }));
+    return unique_fd::adopt(made);
+  }
+
   /// Revokes, lets go of the BARs, wakes those who wait for interrupts, and closes.
   void shut(revoke_reason reason) noexcept {
     if (is_foreign_process()) {
@@ -169,5 +190,11 @@ class device_state {
   std::shared_mutex fd_mutex_;
   unique_fd fd_;
 };
+
+inline result<unique_fd> bar_window::export_range(std::uint64_t offset, std::uint64_t length) const noexcept {
+  const auto device = device_.lock();
+  return device != nullptr ? device->export_range(info_.index, offset, length)
+                           : fail(errc::no_device, "VFIO device is closed");
+}
 
 }  // namespace PADDOCK_NAMESPACE::vfio::detail

@@ -133,6 +133,7 @@ class exported_bar {
     made.offset = offset;
     made.provider = where_.provider();
     made.bar = where_.bar();
+    made.exporter = where_.window_.get();
     return made;
   }
   [[nodiscard]] const bar_slice& where() const noexcept { return where_; }

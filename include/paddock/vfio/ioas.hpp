@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include <paddock/base/fd.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
@@ -25,6 +26,7 @@
 #include <paddock/buffer/segment.hpp>
 #include <paddock/buffer/storage.hpp>
 #include <paddock/pci/address.hpp>
+#include <paddock/pci/memory_windows.hpp>
 #include <paddock/vfio/bar_slice.hpp>
 #include <paddock/vfio/iova_allocator.hpp>
 #include <paddock/vfio/revocation.hpp>
@@ -91,6 +93,7 @@ class mapping_record final : public revocable {
 
   [[nodiscard]] mapping_info info() const noexcept { return {start_, size_, storage_}; }
   [[nodiscard]] bool revoked() const noexcept { return revoked_.load(); }
+  [[nodiscard]] inline mapping_status status() const noexcept;
 
  private:
   std::shared_ptr<address_space> space_;
@@ -124,9 +127,23 @@ class address_space {
   virtual ~address_space() = default;
 
   [[nodiscard]] virtual result<void> map_pages(void* memory, iova at, std::uint64_t size, direction dir) noexcept = 0;
+  /// The same for any piece of a buffer; one behind a BAR by its address, unless the kernel wants a dma-buf.
+  [[nodiscard]] virtual result<void> map_piece(const segment& piece, iova at, direction dir) noexcept {
+    return map_pages(piece.address, at, piece.length, dir);
+  }
   [[nodiscard]] virtual result<void> unmap_pages(iova at, std::uint64_t size) noexcept = 0;
   /// How many more mappings the kernel allows. Errors: unsupported_by_kernel when it does not tell.
   [[nodiscard]] virtual result<std::uint32_t> available() noexcept = 0;
+  /// Opens a device and attaches it. Errors: those of device::open().
+  [[nodiscard]] virtual result<unique_fd> open_device(const pci::address& device) = 0;
+  /// What the kernel wants to see before it resets several devices at once. `owners`: group or device numbers, as
+  /// VFIO_DEVICE_GET_PCI_HOT_RESET_INFO gave them. Errors: busy (one is not of this space).
+  [[nodiscard]] virtual result<std::vector<std::int32_t>> proofs_for_hot_reset(
+      std::span<const std::uint32_t> owners) = 0;
+  /// Whether memory that has a file needs no address.
+  [[nodiscard]] virtual bool maps_files() const noexcept { return false; }
+  /// Whether the kernel takes memory behind a BAR out of this space by itself, without telling.
+  [[nodiscard]] virtual bool revokes_silently() const noexcept { return false; }
 
   std::mutex mutex;  ///< Guards everything below. No record may be destroyed while it is held.
   iova_allocator allocator;
@@ -173,9 +190,7 @@ class [[nodiscard]] dma_mapping {
   /// the ioas tells it by address. Requires: valid().
   [[nodiscard]] storage_kind storage() const noexcept { return record_->info().storage; }
   /// Requires: valid(), not retired.
-  [[nodiscard]] mapping_status status() const noexcept {
-    return record_->revoked() ? mapping_status::revoked : mapping_status::live;
-  }
+  [[nodiscard]] mapping_status status() const noexcept { return record_->status(); }
   /// False when default-made, moved from or unmapped.
   [[nodiscard]] bool valid() const noexcept { return record_ != nullptr; }
 
@@ -245,6 +260,22 @@ class ioas {
   /// How many more mappings the kernel allows. Kernel: VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL.
   [[nodiscard]] result<std::uint32_t> available_mappings() const { return space_->available(); }
 
+  // --- for vfio::device --------------------------------------------------------------------------------------------
+
+  /// Opens and attaches a device, remembers whom to tell of its resets, and keeps its host bridge's memory windows
+  /// free. Errors: those of device::open(); busy (it is open already, in this address space).
+  [[nodiscard]] result<unique_fd> open_device(const pci::address& device,
+                                              const std::shared_ptr<revocation_list>& listeners);
+  [[nodiscard]] result<std::vector<std::int32_t>> proofs_for_hot_reset(std::span<const std::uint32_t> owners) {
+    return space_->proofs_for_hot_reset(owners);
+  }
+  /// Of a device of this space that is open; null when there is none.
+  [[nodiscard]] std::shared_ptr<revocation_list> listeners_of(const pci::address& device) const {
+    const std::lock_guard guard(space_->mutex);
+    const auto found = space_->devices.find(device);
+    return found == space_->devices.end() ? nullptr : found->second.lock();
+  }
+
  protected:
   explicit ioas(std::shared_ptr<detail::address_space> space) noexcept : space_(std::move(space)) {}
   [[nodiscard]] const std::shared_ptr<detail::address_space>& space() const noexcept { return space_; }
@@ -265,6 +296,14 @@ class ioas {
 };
 
 namespace detail {
+
+inline mapping_status mapping_record::status() const noexcept {
+  if (revoked()) {
+    return mapping_status::revoked;
+  }
+  return storage_ != storage_kind::memory && space_->revokes_silently() ? mapping_status::unknown
+                                                                        : mapping_status::live;
+}
 
 inline result<void> mapping_record::unmap() noexcept {
   const std::lock_guard guard(mutex_);
@@ -309,7 +348,7 @@ inline mapping_record::~mapping_record() {
 inline result<void> ioas::map_pieces(std::span<const segment> pieces, iova start, std::uint64_t size, direction dir) {
   std::uint64_t done = 0;
   for (const segment& each : pieces) {
-    if (auto mapped = space_->map_pages(each.address, start + done, each.length, dir); !mapped) {
+    if (auto mapped = space_->map_piece(each, start + done, dir); !mapped) {
       if (const auto undone = done == 0 ? result<void>() : space_->unmap_pages(start, done); !undone) {
         report_lost_error(undone.error());
         space_->allocator.release(start + done, size - done);  // The addresses before are never used again.
@@ -337,7 +376,8 @@ inline result<ioas::record_ptr> ioas::map_range(std::span<const segment> pieces,
     if (each.length == 0) {
       return fail(errc::invalid_argument, "ioas::map: empty range");
     }
-    if (reinterpret_cast<std::uintptr_t>(each.address) % page != 0 || each.length % page != 0) {
+    const std::uint64_t begin = each.address != nullptr ? reinterpret_cast<std::uintptr_t>(each.address) : each.offset;
+    if (begin % page != 0 || each.length % page != 0) {
       return fail(errc::misaligned, "ioas::map");
     }
     size += each.length;
@@ -401,8 +441,13 @@ inline result<dma_mapping> ioas::map(const bar_slice& slice, const map_options& 
       found != space_->slices.end() && share(known, found->second, options)) {
     return dma_mapping(known);
   }
-  const segment all{
-      .kind = storage_kind::device_memory, .length = slice.length_, .address = slice.window_->base() + slice.offset_};
+  const segment all{.kind = storage_kind::device_memory,
+                    .bar = slice.bar_,
+                    .length = slice.length_,
+                    .address = slice.window_->base() + slice.offset_,
+                    .offset = slice.offset_,
+                    .provider = slice.provider_,
+                    .exporter = slice.window_.get()};
   PADDOCK_TRY(auto record, map_range({&all, 1}, slice.listeners_, options));
   space_->slices[key] = record;
   // Cannot fail: the window is live under the same lock, so the device is not closed.
@@ -414,7 +459,10 @@ inline result<dma_mapping> ioas::map(const storage_ptr& what, const map_options&
   if (what == nullptr) {
     return fail(errc::invalid_argument, "ioas::map: no storage");
   }
-  if (std::ranges::any_of(what->segments(), [](const segment& each) { return each.address == nullptr; })) {
+  const bool maps_files = space_->maps_files();
+  if (std::ranges::any_of(what->segments(), [maps_files](const segment& each) {
+        return each.address == nullptr && !(maps_files && each.file.valid());
+      })) {
     return fail(errc::not_mappable, "ioas::map: storage that has no address here");
   }
   record_ptr known;  // Declared first, as above.
@@ -438,6 +486,25 @@ inline std::optional<mapping_info> ioas::find(iova address) const {
   }
   const mapping_info& info = std::prev(after)->second;
   return address - info.start < info.size ? std::optional(info) : std::nullopt;
+}
+
+inline result<unique_fd> ioas::open_device(const pci::address& device,
+                                           const std::shared_ptr<revocation_list>& listeners) {
+  {
+    const std::lock_guard guard(space_->mutex);
+    auto& known = space_->devices[device];
+    if (const auto open = known.lock(); open && !open->closed()) {
+      return fail(errc::busy, "device::open: the device is open already");
+    }
+    known = listeners;
+  }
+  PADDOCK_TRY(unique_fd opened, space_->open_device(device));
+  PADDOCK_TRY_VOID(pci::host_bridge_windows(device));
+  // Those of all host bridges, at once: a device that joins later must not find its windows in use.
+  for (const pci::address_window& window : pci::all_host_bridge_windows()) {
+    exclude({iova(window.first), iova(window.last)});
+  }
+  return opened;
 }
 
 inline void ioas::exclude(iova_range range) {

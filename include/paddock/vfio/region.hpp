@@ -10,9 +10,11 @@
 #include <span>
 #include <vector>
 
+#include <paddock/base/fd.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
+#include <paddock/detail/syscall.hpp>
 
 namespace PADDOCK_NAMESPACE::vfio {
 
@@ -149,5 +151,25 @@ template <class Visit>
   parsed.areas = std::move(merged);
   return parsed;
 }
+
+namespace detail {
+
+/// Asks twice: once for the size, once for the whole. Errors: as the ioctl, out_of_memory.
+template <class Head>
+[[nodiscard]] result<std::vector<std::byte>> complete_answer(borrowed_fd fd, unsigned long request, Head head,
+                                                             const char* name) {
+  std::vector<std::byte> answer(sizeof(Head));
+  std::uint32_t needed = sizeof(Head);
+  do {
+    answer.assign(needed, std::byte{0});
+    head.argsz = needed;
+    std::memcpy(answer.data(), &head, sizeof head);
+    PADDOCK_TRY_VOID(paddock::detail::ioctl_once(fd, request, answer.data(), name));
+    std::memcpy(&needed, answer.data(), sizeof needed);  // argsz comes first in every VFIO structure.
+  } while (needed > answer.size());
+  return answer;
+}
+
+}  // namespace detail
 
 }  // namespace PADDOCK_NAMESPACE::vfio

@@ -26,6 +26,7 @@
 #include <paddock/buffer/placement.hpp>
 #include <paddock/fence/wait.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
+#include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device.hpp>
 #include <paddock/vfio/pool_source.hpp>
 

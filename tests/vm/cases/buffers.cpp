@@ -23,6 +23,7 @@
 #include <paddock/pci/read_libpci.hpp>
 #include <paddock/vfio/bar_exporter.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
+#include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device.hpp>
 #include <paddock/vfio/pool_exporter.hpp>
 

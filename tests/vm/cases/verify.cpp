@@ -8,6 +8,7 @@
 #include <paddock/pci/read_libpci.hpp>
 #include <paddock/vfio/bar_export.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
+#include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device.hpp>
 #include <paddock/vfio/ioas.hpp>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // vfio::device on real devices: opening and its errors, config space, BARs, interrupts, resets, removal.
+#include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device.hpp>
 
 #include <sys/mman.h>

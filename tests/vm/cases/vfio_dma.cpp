@@ -16,6 +16,7 @@
 #include <paddock/pci/memory_windows.hpp>
 #include <paddock/vfio/bar_export.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
+#include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device.hpp>
 #include <paddock/vfio/diagnose.hpp>
 
