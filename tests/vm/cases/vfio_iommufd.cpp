@@ -10,7 +10,9 @@
 
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/dma_buf.hpp>
+#include <paddock/kernel/heap_exporter.hpp>
 #include <paddock/kernel/memfd.hpp>
+#include <paddock/kernel/p2pmem.hpp>
 #include <paddock/vfio/bar_exporter.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
 #include <paddock/vfio/container.hpp>
@@ -219,4 +221,22 @@ TEST_CASE("iommufd: a device that is not bound, or not there, is an error that s
     ~lent() { bind(drive, "vfio-pci"); }
   } const drive;
   CHECK(code(vfio::device::open(space, drive.drive)) == errc::not_bound);
+}
+
+TEST_CASE("iommufd: memory that the kernel does not pin for a device is refused: of a heap, and what a driver lends") {
+  machine m;
+  const auto heap = kernel::dma_heap::open("system");
+  if (!heap) {
+    skip("no system heap on this kernel");
+  }
+  const auto of_heap = unwrap(kernel::heap_exporter::create(*heap, 4096));
+  auto exporter = of_heap;
+  CHECK(code(m.space.map(unwrap(exporter.initial_storage()))) == errc::bad_address);
+  struct lent {
+    pci::address drive = role("NVME_FAR");
+    lent() { bind(drive, "nvme"); }
+    ~lent() { bind(drive, "vfio-pci"); }
+  } const drive;
+  const auto memory = unwrap(kernel::p2pmem::allocate(drive.drive, 4096));
+  CHECK(code(m.space.map({static_cast<std::byte*>(memory.address()), memory.size()})) == errc::bad_address);
 }
