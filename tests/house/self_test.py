@@ -225,6 +225,8 @@ class Summary(Sample):
         lines, failures = summary.summarize([("vm", 1, [("boots", "passed", "")])])
         self.assertEqual((lines[-1], failures), ("100% tests passed, 0 tests failed out of 1", 0))
         self.assertIn("vm: passed boots", lines)
+        lines, _ = summary.summarize([("vm-7.2-full", 1, [("boots", "passed", "")])])
+        self.assertIn("vm-7.2-full: passed boots", lines)
 
     def test_a_lane_without_a_test_that_ran_is_a_failure(self):
         for tests in [[], [("away", "skipped", "x")]]:

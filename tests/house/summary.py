@@ -35,13 +35,13 @@ def read_lane(path):
 
 def summarize(lanes):
     """lanes: [(name, seconds, tests)]. Returns the lines to print and how many failures there are."""
-    lines = [f"{'lane':<10}{'ran':>6}{'passed':>8}{'failed':>8}{'skipped':>9}{'time':>8}"]
+    lines = [f"{'lane':<12}{'ran':>6}{'passed':>8}{'failed':>8}{'skipped':>9}{'time':>8}"]
     details = []
     total = failures = 0
     for lane, seconds, tests in lanes:
         count = {outcome: sum(test[1] == outcome for test in tests) for outcome in ("passed", "failed", "skipped")}
         ran = count["passed"] + count["failed"]
-        lines.append(f"{lane:<10}{ran:>6}{count['passed']:>8}{count['failed']:>8}{count['skipped']:>9}{seconds:>6} s")
+        lines.append(f"{lane:<12}{ran:>6}{count['passed']:>8}{count['failed']:>8}{count['skipped']:>9}{seconds:>6} s")
         total += ran
         failures += count["failed"]
         if ran == 0:
@@ -51,7 +51,7 @@ def summarize(lanes):
         for name, outcome, reason in tests:
             if outcome == "skipped":
                 details.append(f"{lane}: skipped {name}: {reason}")
-            elif outcome == "failed" or lane == "vm":
+            elif outcome == "failed" or lane.startswith("vm"):
                 details.append(f"{lane}: {outcome} {name}" + (f": {reason}" if reason else ""))
     # Rounded down: 100% is said only when nothing failed.
     percent = 100 * (total - failures) // total if total else 0

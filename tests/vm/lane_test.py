@@ -9,16 +9,18 @@ lane_test.py check FOLDER NAME  one check of what those boots left
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from lane import LaneError, topology  # noqa: E402
+from lane import LaneError, build, image, kernel, matrix, topology  # noqa: E402
 
 VM = Path(__file__).resolve().parent / "vm"
 SH = "/bin/sh"
@@ -82,6 +84,15 @@ def equal(actual: object, expected: object) -> None:
 def contains(text: str, part: str) -> None:
     if part not in text:
         sys.exit(f"expected {part!r} in {text!r}")
+
+
+def refusal(function, *arguments) -> str:
+    """What the lane says instead of doing it."""
+    try:
+        function(*arguments)
+    except LaneError as error:
+        return str(error)
+    sys.exit(f"{function.__name__}{arguments} was taken")
 
 
 def boot(folder: Path) -> None:
@@ -222,12 +233,90 @@ driver = "intel-iommu"
         ("surprise = 1", "does not know surprise"),
     ):
         (folder / "loop.toml").write_text(text + "\n[machine]\n")
-        try:
-            topology.load(folder / "loop.toml")
-        except LaneError as error:
-            contains(str(error), complaint)
-        else:
-            sys.exit(f"{text!r} was taken")
+        contains(refusal(topology.load, folder / "loop.toml"), complaint)
+
+
+def put_kernel(folder: Path, release: str, sha256: dict[str, str]) -> None:
+    (folder / "kernels" / release).mkdir(parents=True)
+    (folder / "kernels" / release / "manifest.json").write_text(json.dumps({"release": release, "sha256": sha256}))
+
+
+def cached_kernels(cache: Path) -> None:
+    shutil.rmtree(cache, ignore_errors=True)
+    equal(kernel.cached("7.2"), None)
+    contains(refusal(kernel.required, "6.12"), "vm fetch --kernel 6.12")
+    for release in ("7.2.9+deb13-amd64", "7.2.12+deb13-amd64", "6.12.57+deb12-amd64"):
+        put_kernel(cache, release, {})
+    (cache / "kernels/7.2.13+deb13-amd64/debs").mkdir(parents=True)  # It was interrupted.
+    equal(kernel.required("7.2").release, "7.2.12+deb13-amd64")
+    equal(kernel.required("6.12").release, "6.12.57+deb12-amd64")
+    equal(kernel.cached("6.1"), None)
+
+    # One that is built is of the source and the configuration that it is named after.
+    source = {"Version": "7.2.12-1~bpo13+1", "SHA256": "5" * 64}
+    built = build.release(source)
+    put_kernel(cache, built, {"source.deb": "6" * 64})
+    equal(kernel.cached("7.2-full"), None)
+    (cache / "kernels" / built / "manifest.json").unlink()
+    (cache / "kernels" / built).rmdir()
+    put_kernel(cache, built, {"source.deb": source["SHA256"]})
+    equal(kernel.required("7.2-full").release, built)
+    equal(vm("cached", "7.2", "6.12", "7.2-full").returncode, 0)
+    done = vm("cached")
+    equal((done.returncode, done.stdout), (1, "not in the cache: 6.1\n"))
+    equal(vm("boot", "--kernel", "2.6", "--", SH).returncode, 2)
+
+
+def check_kernels(folder: Path) -> None:
+    """A name means the releases that it should, the newest of them, and none that is not complete."""
+    for name, right, wrong in (
+        ("7.2", ["7.2.12+deb13-amd64", "7.10.1+deb14-amd64"], ["6.12.57+deb12-amd64", "7.2.12+deb13-cloud-amd64"]),
+        ("6.12", ["6.12.57+deb12-amd64"], ["6.12.57+deb12-rt-amd64", "6.13.2+deb12-amd64", "6.1.0-41-amd64"]),
+        ("6.1", ["6.1.0-41-amd64"], ["6.1.0-41-rt-amd64", "6.12.57+deb12-amd64"]),
+        ("7.2-full", ["7.2.12-full-0123abcd"], ["7.2.12+deb13-amd64", "6.12.57-full-0123abcd"]),
+    ):
+        takes = kernel.KERNELS[name].takes
+        equal([release for release in right + wrong if takes(release)], right)
+
+    with unittest.mock.patch.dict(os.environ, PADDOCK_CACHE=str(folder / "cache")):
+        cached_kernels(folder / "cache")
+
+    wanted = "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\n# CONFIG_D is not set\n"
+    equal(build.unheeded(wanted, "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\n"), [])
+    equal(build.unheeded(wanted, "CONFIG_B=y\nCONFIG_D=m\n"), ["CONFIG_A=y", "CONFIG_B=m", "CONFIG_D=n"])
+
+
+def check_modules(folder: Path) -> None:
+    """A module may be built in, and on another kernel than the lane's own it may be missing, which is told."""
+    other = kernel.Kernel("6.1", "6.1.0-1-amd64", folder / "modules", {})
+    other.modules.mkdir(parents=True, exist_ok=True)
+    (other.modules / "modules.builtin").write_text("kernel/drivers/virtio/virtio_pci.ko\n")
+    (other.modules / "modules.dep").write_text("kernel/b.ko.xz: kernel/a-a.ko.xz kernel/core.ko.xz\nkernel/a-a.ko.xz:\n")
+    files = ["kernel/core.ko.xz", "kernel/a-a.ko.xz", "kernel/b.ko.xz"]
+    equal(image.module_files(other, ["virtio-pci", "b", "a_a"]), (files, []))
+    equal(image.module_files(other, ["b", "no-such", "neither"]), (files, ["no_such", "neither"]))
+    equal(image.missing_modules(other, ["b", "no-such"]), ["no_such"])
+    own = kernel.Kernel(kernel.DEFAULT, other.release, other.folder, {})
+    contains(refusal(image.missing_modules, own, ["b", "no-such"]), "no module no_such")
+    contains(refusal(image.initramfs, other, []), "cannot be booted here")
+
+
+def check_matrix(_folder: Path) -> None:
+    """The document keeps the columns of kernels that were not asked, and tells what is no longer true."""
+    first = matrix.read_answers("a\tyes\t\nb, of x\tno\tunsupported_by_kernel (b: Invalid argument)\n")
+    equal(first, {"`a`": "yes", "`b, of x`": "no: unsupported_by_kernel (b: Invalid argument)"})
+    columns = {"old": matrix.column("1.0", first)}
+    text = matrix.write(columns, ["old"])
+    equal(matrix.read(text), columns)
+    second = matrix.read_answers("a\tyes\t\nc\tunknown\tnot_found (c)\n")
+    text = matrix.write(matrix.read(text) | {"new": matrix.column("2.0", second)}, ["old", "new", "never"])
+    contains(text, "| `a` | yes | yes | not asked |\n")
+    contains(text, "| `c` | not asked | unknown: not_found (c) | not asked |\n")
+    columns = matrix.read(text)
+    equal(matrix.differences(columns["old"], first), [])
+    equal(matrix.differences(columns["new"], second), [])
+    equal([line.split(":")[0] for line in matrix.differences(columns["old"], second)], ["`b, of x`", "`c`"])
+    equal(len(matrix.differences({}, first)), 2)
 
 
 CHECKS = {name.removeprefix("check_"): value for name, value in list(globals().items()) if name.startswith("check_")}

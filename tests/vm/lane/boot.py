@@ -68,7 +68,9 @@ class Machine:
         self.console = results.console
         self.deadline = deadline
         self.results = results.folder
-        self.environment = {"PADDOCK_VM_TOPOLOGY": topology.path.stem} | topology.environment
+        self.missing_modules = image.missing_modules(kernel, topology.modules)
+        self.environment = {"PADDOCK_VM_KERNEL": kernel.name, "PADDOCK_VM_TOPOLOGY": topology.path.stem}
+        self.environment |= topology.environment
         self._accelerator = accelerator
         self._run = run
         self._drives = drives
@@ -197,7 +199,10 @@ class Machine:
             if role not in addresses:
                 raise LaneError(f"the role {role} of {self.topology.path} is not a PCI device")
             self.environment[f"PADDOCK_DEV_{role.upper()}"] = addresses[role]
-            self._lane.send(f"device {addresses[role]} {device.guest_driver or '-'}")
+            driver = device.guest_driver
+            if driver and driver.replace("-", "_") in self.missing_modules:
+                driver = None  # It has none, then.
+            self._lane.send(f"device {addresses[role]} {driver or '-'}")
         for path in shared_paths([*shares, str(self.kernel.modules)]):
             self._lane.send(f"share {path}")
         self._lane.send(f"modules {self.kernel.modules}")
@@ -247,7 +252,7 @@ def choose_accelerator(requested: str, topology: Topology, kernel: Kernel) -> st
         return "tcg"
     program = find_tool("qemu-system-x86_64", "qemu-system-x86")
     qemu = subprocess.run([program, "--version"], capture_output=True, check=True).stdout
-    key = hashlib.sha256(repr((os.uname().release, os.uname().version, qemu)).encode()).hexdigest()[:32]
+    key = hashlib.sha256(repr((os.uname().release, os.uname().version, qemu, kernel.release)).encode()).hexdigest()[:32]
     with cache.locked("accelerator"):
         folder = cache.directory() / "accelerator"
         folder.mkdir(exist_ok=True)

@@ -6,20 +6,15 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 from . import LaneError
-from .results import SKIPPED
-
-PROGRAM = Path(__file__).resolve().parent.parent / "vm"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--program", required=True, help="the Catch2 program")
     parser.add_argument("--catch", required=True, help="Catch2's version")
     parser.add_argument("--timeout", type=float, required=True, help="seconds for each case")
-    parser.add_argument("--results", required=True, help="where `vm cases` will write")
     parser.add_argument("--list", type=Path, required=True, help="the list to write for `vm cases`")
     parser.add_argument("--ctest", type=Path, required=True, help="the file to write for ctest to include")
 
@@ -65,15 +60,11 @@ def write(options: argparse.Namespace) -> None:
     # Without this, Catch2 2 calls it success when no case has the name.
     strict = ["--warn", "NoTests"] if version < 3 else []
     cwd = os.path.dirname(program)
-    properties = f"LABELS vm FIXTURES_REQUIRED vm_boot SKIP_RETURN_CODE {SKIPPED}"
     lines, tests = [], []
     for name, selector in _selectors(program, version).items():
         command = [program, *strict, selector]
         lines.append(json.dumps({"name": name, "command": command, "timeout": options.timeout, "cwd": cwd}))
-        test = _quoted(f"vm.{name}")
-        result = [sys.executable, str(PROGRAM), "result", f"--results={options.results}", f"--name={name}"]
-        tests.append(f"add_test({test} {' '.join(map(_quoted, result))})\n")
-        tests.append(f"set_tests_properties({test} PROPERTIES {properties})\n")
+        tests.append(f"paddock_vm_case({_quoted(name)})\n")
     for path, text in ((options.list, "".join(line + "\n" for line in lines)), (options.ctest, "".join(tests))):
         fresh = path.with_name(path.name + ".fresh")
         fresh.write_text(text)

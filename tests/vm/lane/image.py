@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 
 from . import LaneError, cache
-from .kernel import Kernel, find_tool
+from .kernel import DEFAULT, Kernel, find_tool
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
-# What the lane itself needs to reach the host's files; a topology names what its devices need.
+# What the lane itself needs to speak with the host, and to reach its files; a topology names what its devices need.
+PORT_MODULES = ["virtio_pci", "virtio_console"]
 LANE_MODULES = ["9pnet_virtio", "9p", "overlay"]
 
 
@@ -29,24 +30,36 @@ def _module_name(path: str) -> str:
     return Path(path).name.split(".")[0].replace("-", "_")
 
 
-def module_files(kernel: Kernel, names: list[str]) -> list[str]:
-    """The files of these modules and of all they depend on, in the order in which they have to be loaded."""
+def module_files(kernel: Kernel, names: list[str]) -> tuple[list[str], list[str]]:
+    """The files of these modules and of all they depend on, in the order in which they have to be loaded, and which of
+    these modules the kernel does not have. One that is built in has no file."""
     dependencies = {}
     for line in (kernel.modules / "modules.dep").read_text().splitlines():
         file, _, needs = line.partition(":")
         dependencies[_module_name(file)] = (file, needs.split())
     builtin = {_module_name(line) for line in (kernel.modules / "modules.builtin").read_text().splitlines()}
     files: list[str] = []
+    missing: list[str] = []
     for name in names:
         name = name.replace("-", "_")
         if name in builtin:
             continue
         if name not in dependencies:
-            raise LaneError(f"the kernel {kernel.release} has no module {name}")
+            missing.append(name)
+            continue
         file, needs = dependencies[name]
         # modules.dep lists what is needed first last.
         files += [need for need in [*reversed(needs), file] if need not in files]
-    return files
+    return files, missing
+
+
+def missing_modules(kernel: Kernel, names: list[str]) -> list[str]:
+    """Which of these modules the kernel does not have. The machines are made for the lane's own kernel, which has all.
+    """
+    missing = module_files(kernel, names)[1]
+    if missing and kernel.name == DEFAULT:
+        raise LaneError(f"the kernel {kernel.release} has no module {', '.join(missing)}")
+    return missing
 
 
 def _unpacked(path: Path) -> bytes:
@@ -101,7 +114,15 @@ def initramfs(kernel: Kernel, modules: list[str]) -> Path:
     """The initramfs for this kernel that loads these modules; made when the cache has none of the same inputs."""
     busybox = _busybox()
     scripts = {path.name: path.read_bytes() for path in sorted(GUEST.iterdir()) if path.is_file()}
-    lists = {"lane.list": module_files(kernel, LANE_MODULES), "guest.list": module_files(kernel, modules)}
+    own, missing = module_files(kernel, PORT_MODULES + LANE_MODULES)
+    if missing:
+        raise LaneError(f"the kernel {kernel.release} cannot be booted here: it has no module {', '.join(missing)}")
+    port, _ = module_files(kernel, PORT_MODULES)
+    lists = {
+        "port.list": port,
+        "lane.list": [file for file in own if file not in port],
+        "guest.list": [file for file in module_files(kernel, modules)[0] if file not in own],
+    }
     kernel_hashes = repr(sorted(kernel.sha256.items())).encode()
     contents = (name.encode() + content for name, content in scripts.items())
     key = hashlib.sha256()
