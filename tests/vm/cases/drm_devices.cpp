@@ -30,6 +30,7 @@ TEST_CASE("a DRM device knows its node, its driver and what it can do") {
 }
 
 TEST_CASE("drm::probe answers yes for every feature of Linux 7.2, and says who lacks one") {
+  kernel::needs_linux(7, 2);
   const device gpu = open_gpu();
   for (const feature each : all_features) {
     INFO(name(each));

@@ -6,11 +6,13 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -60,6 +62,18 @@ inline constexpr unsigned long fence_attach = uapi::iowr<vgem_fence_attach>('d',
 inline constexpr unsigned long fence_signal = uapi::iow<vgem_fence_signal>('d', 0x42);
 static_assert(fence_attach == 0xc0106441 && fence_signal == 0x40086442);
 }  // namespace drm_uapi
+
+/// For cases about what one version of Linux has, whatever the probes say.
+inline void needs_linux(unsigned major, unsigned minor) {
+  utsname about{};
+  REQUIRE(::uname(&about) == 0);
+  char* rest = nullptr;
+  const unsigned long first = std::strtoul(about.release, &rest, 10);
+  const unsigned long second = *rest == '.' ? std::strtoul(rest + 1, nullptr, 10) : 0;
+  if (first < major || (first == major && second < minor)) {
+    test::skip(fmt::format("this is Linux {}, and the case is about {}.{}", about.release, major, minor).c_str());
+  }
+}
 
 /// A vgem device. Its import shares the reservation of the dma-buf, so that its fences are the buffer's.
 class vgem {
