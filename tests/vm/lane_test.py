@@ -313,6 +313,9 @@ def check_matrix(_folder: Path) -> None:
     contains(text, "| `a` | yes | yes | not asked |\n")
     contains(text, "| `c` | not asked | unknown: not_found (c) | not asked |\n")
     columns = matrix.read(text)
+    equal((columns["never"], matrix.write(columns, ["old", "new", "never"])), ({}, text))
+    # A question that nobody is asked any more goes.
+    equal("`b, of x`" in matrix.write({"new": columns["new"]}, ["new"]), False)
     equal(matrix.differences(columns["old"], first), [])
     equal(matrix.differences(columns["new"], second), [])
     equal([line.split(":")[0] for line in matrix.differences(columns["old"], second)], ["`b, of x`", "`c`"])

@@ -31,12 +31,14 @@ def read_answers(text: str) -> dict[str, str]:
 
 
 def read(text: str) -> dict[str, dict[str, str]]:
-    """The document as kernel -> question -> cell."""
+    """The document as kernel -> question -> cell, without what was not asked."""
     rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
     if not rows:
         return {}
     kernels = rows[0][1:]
-    return {name: {row[0]: row[at] for row in rows[2:]} for at, name in enumerate(kernels, 1)}
+    return {
+        name: {row[0]: row[at] for row in rows[2:] if row[at] != _NOT_ASKED} for at, name in enumerate(kernels, 1)
+    }
 
 
 def write(columns: dict[str, dict[str, str]], names: list[str]) -> str:
@@ -55,7 +57,7 @@ def column(release: str, answers: dict[str, str]) -> dict[str, str]:
 
 def differences(column_: dict[str, str], answers: dict[str, str]) -> list[str]:
     """What a kernel answers otherwise than its column says. The release may be another one."""
-    written = {question: cell for question, cell in column_.items() if question != _RELEASE and cell != _NOT_ASKED}
+    written = {question: cell for question, cell in column_.items() if question != _RELEASE}
     return [
         f"{question}: the document says {written.get(question, 'nothing')!r}, "
         f"the kernel {answers.get(question, 'nothing')!r}"
