@@ -11,6 +11,7 @@
 #include <paddock/kernel/p2pmem.hpp>
 #include <paddock/kernel/probe.hpp>
 #include <paddock/vfio/bar_export.hpp>
+#include <paddock/vfio/iommufd.hpp>
 
 namespace {
 
@@ -89,5 +90,8 @@ void ask_drive() {
 int main() {
   ask_kernel();
   ask_drm();
+  const vfio::iommufd_probe spaces = vfio::probe_iommufd();
+  print("vfio::probe_iommufd(): address spaces", spaces.address_spaces);
+  print("vfio::probe_iommufd(): memory by file, and dma-bufs", spaces.map_file);
   ask_drive();
 }
