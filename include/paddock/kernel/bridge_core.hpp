@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sys/epoll.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <array>
@@ -42,7 +43,8 @@ class bridged : public boost::intrusive::set_base_hook<> {
     using type = std::uint64_t;
     std::uint64_t operator()(const bridged& entry) const noexcept { return entry.id_; }
   };
-  /// It is ready, or in error, and in the bridge no more. Called without a lock, by whoever dispatches.
+  /// It is ready, or in error, or (0) nobody can watch it, and in the bridge no more. Called without a lock, by whoever
+  /// dispatches.
   virtual void ready(std::uint32_t events) noexcept = 0;
 
   std::uint64_t id_{0};
@@ -51,6 +53,7 @@ class bridged : public boost::intrusive::set_base_hook<> {
 
 /// Waits for many descriptors, by one thread that is there while something is pending, or by the caller's event loop.
 /// Told by number who is ready, not by address: whoever is taken back meanwhile is not found any more.
+/// A forked child has the parent's epoll, which is one set for both, and none of its threads: here it changes nothing.
 /// Thread-safety: any thread.
 class bridge_core {
  public:
@@ -71,11 +74,14 @@ class bridge_core {
   }
 
   [[nodiscard]] borrowed_fd fd() const noexcept { return epoll_.borrow(); }
-  [[nodiscard]] bool has_own_thread() const noexcept { return own_thread_; }
+  [[nodiscard]] bool is_of_this_process() const noexcept { return process_ == ::getpid(); }
 
   /// `fd` stays open until it is ready, or taken back. Errors: limit_reached (descriptors that epoll may watch,
-  /// threads), out_of_memory, bad_fd, permission (a file that cannot be waited for).
+  /// threads), out_of_memory, bad_fd, permission (a file that cannot be waited for), invalid_argument (a forked child).
   [[nodiscard]] result<void> add(bridged& entry, borrowed_fd fd) noexcept {
+    if (!is_of_this_process()) {
+      return fail(errc::invalid_argument, "fence_bridge of the process that was forked");
+    }
     const std::lock_guard guard(mutex_);
     entry.id_ = ++last_id_;
     entry.fd_ = fd.get();
@@ -86,23 +92,17 @@ class bridge_core {
       return fail_errno("epoll_ctl");
     }
     entries_.insert(entry);
-    if (own_thread_ && !is_running_) {
-      const auto run = [](void* self) noexcept -> void* {
-        static_cast<bridge_core*>(self)->run();
-        return nullptr;
-      };
-      intrusive_ptr_add_ref(this);  // The thread's.
-      if (auto started = start_thread(run, this); !started) {
-        take_out(entry);
-        intrusive_ptr_release(this);
-        return started;
-      }
-      is_running_ = true;
+    if (auto started = ensure_thread(); !started) {
+      take_out(entry);
+      return started;
     }
     return {};
   }
   /// Takes it back. False: it is not there, or is being told now.
   bool remove(bridged& entry) noexcept {
+    if (!is_of_this_process()) {  // Somebody may have had the lock when it was forked.
+      return false;
+    }
     const std::lock_guard guard(mutex_);
     if (!entry.is_linked()) {
       return false;
@@ -131,8 +131,19 @@ class bridge_core {
     return told;
   }
 
-  /// Tells all that are left that nobody waits for them any more.
-  void close() noexcept {
+  /// The event loop is gone: a thread takes over what is pending, or will be. Where none can be started, all that are
+  /// left are told so.
+  void leave_loop() noexcept {
+    if (!is_of_this_process()) {
+      return;
+    }
+    {
+      const std::lock_guard guard(mutex_);
+      own_thread_ = true;
+      if (entries_.empty() || ensure_thread()) {
+        return;
+      }
+    }
     for (;;) {
       bridged* left = nullptr;
       {
@@ -161,6 +172,24 @@ class bridge_core {
   bridge_core(unique_fd epoll, bool own_thread) noexcept : epoll_(std::move(epoll)), own_thread_(own_thread) {}
   ~bridge_core() = default;
 
+  /// Requires: the lock.
+  [[nodiscard]] result<void> ensure_thread() noexcept {
+    if (!own_thread_ || is_running_) {
+      return {};
+    }
+    const auto run = [](void* self) noexcept -> void* {
+      static_cast<bridge_core*>(self)->run();
+      return nullptr;
+    };
+    intrusive_ptr_add_ref(this);  // The thread's.
+    auto started = start_thread(run, this);
+    if (started) {
+      is_running_ = true;
+    } else {
+      intrusive_ptr_release(this);
+    }
+    return started;
+  }
   [[nodiscard]] bridged* claim(std::uint64_t id) noexcept {
     const std::lock_guard guard(mutex_);
     const auto found = entries_.find(id);
@@ -191,12 +220,13 @@ class bridge_core {
   }
 
   const unique_fd epoll_;
-  const bool own_thread_;
+  const pid_t process_{::getpid()};
   std::atomic<std::uint32_t> references_{0};
 
   std::mutex mutex_;  ///< Guards everything below.
   boost::intrusive::set<bridged, boost::intrusive::key_of_value<bridged::id_of>> entries_;
   std::uint64_t last_id_{0};
+  bool own_thread_;
   bool is_running_{false};
 };
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <sys/epoll.h>
-#include <unistd.h>
+#include <sys/uio.h>
 
 #include <atomic>
 #include <cerrno>
@@ -69,10 +69,12 @@ class bridged_event {
       if ((events & EPOLLERR) != 0) {
         fence.fail(EIO);
       } else if ((events & EPOLLIN) == 0) {
-        fence.fail(ECANCELED);  // The bridge is closed.
+        fence.fail(ECANCELED);  // Nobody can watch it.
       } else {
+        // Somebody else may have taken it already, and the eventfd be one that would wait for more.
         std::uint64_t count = 0;
-        static_cast<void>(detail::retry<false>([&] { return ::read(event.get(), &count, sizeof count); }));
+        iovec into{&count, sizeof count};
+        static_cast<void>(detail::retry<false>([&] { return ::preadv2(event.get(), &into, 1, -1, RWF_NOWAIT); }));
         fence.signal();
       }
       put();

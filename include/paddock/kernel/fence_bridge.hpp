@@ -25,9 +25,13 @@ namespace PADDOCK_NAMESPACE::kernel {
 /// Makes fences of what the kernel signals. Somebody who waits for one sleeps at its descriptor himself; only for
 /// callbacks, awaits and containers somebody else has to watch: a thread of the bridge's, which is there while
 /// something is pending and 50 ms longer, or the caller's event loop, which then calls dispatch().
-/// A handle: copies are the same bridge. One with a thread goes on until nothing is pending; one for an event loop
-/// fails what is pending with ECANCELED when the last handle goes, since nobody would tell it. A forked child has no
-/// thread, and should not use what it inherited. Thread-safety: any thread.
+/// Callbacks run in whoever finds out: that thread, dispatch(), or a thread that waits for the fence or polls it. In
+/// the thread of an event loop, a wait for a container, or by eventfd_wait, spin_wait or wait_any(), only ends at its
+/// deadline: nobody dispatches meanwhile.
+/// A handle: copies are the same bridge. When the last one went it goes on by a thread until nothing is pending, also
+/// one for an event loop: the kernel has promised completion, and a fence that failed would say that the devices are
+/// done. A forked child has no thread and makes bridges of its own; to one that it inherited nothing can be added.
+/// Thread-safety: any thread.
 class fence_bridge {
  public:
   /// One with a thread, which a shared object has once, and for ever. Errors: limit_reached, out_of_memory.
@@ -35,7 +39,8 @@ class fence_bridge {
     // Never destroyed, so that a process may exit at any time.
     alignas(result<fence_bridge>) static std::byte room[sizeof(result<fence_bridge>)];
     static const auto* const one = new (room) result<fence_bridge>(create());
-    return *one ? *one : create();  // What was lacking then may be there now.
+    // What was lacking then may be there now; a forked child has its own.
+    return *one && (*one)->core()->is_of_this_process() ? *one : create();
   }
   /// One with a thread of its own. Errors: limit_reached, out_of_memory.
   [[nodiscard]] static result<fence_bridge> create() noexcept { return make(true); }
@@ -46,7 +51,10 @@ class fence_bridge {
   [[nodiscard]] borrowed_fd fd() const noexcept { return handle_->core->fd(); }
   /// Completes what is ready, at most 64 fences, without waiting; callbacks run here. Returns how many. Errors:
   /// those of epoll_wait.
-  [[nodiscard]] result<std::size_t> dispatch() const noexcept { return handle_->core->dispatch(); }
+  [[nodiscard]] result<std::size_t> dispatch() const noexcept {
+    const boost::intrusive_ptr<detail::bridge_core> held = core();  // A callback may drop the bridge.
+    return held->dispatch();
+  }
 
   /// A fence that completes as the sync_file does, with its error and its time; a stub for one without descriptor.
   /// Where the kernel has promised completion, this keeps it: it may go into reservations, and back to the kernel
@@ -72,16 +80,12 @@ class fence_bridge {
   [[nodiscard]] const boost::intrusive_ptr<detail::bridge_core>& core() const noexcept { return handle_->core; }
 
  private:
-  /// What all copies share: the last one closes a bridge for an event loop.
+  /// What all copies share: the last one takes a bridge from its event loop.
   struct handle {
     explicit handle(boost::intrusive_ptr<detail::bridge_core> of) noexcept : core(std::move(of)) {}
     handle(const handle&) = delete;
     handle& operator=(const handle&) = delete;
-    ~handle() {
-      if (!core->has_own_thread()) {
-        core->close();
-      }
-    }
+    ~handle() { core->leave_loop(); }
     friend void intrusive_ptr_add_ref(handle* held) noexcept { held->references.fetch_add(1); }
     friend void intrusive_ptr_release(handle* held) noexcept {
       if (held->references.fetch_sub(1) == 1) {

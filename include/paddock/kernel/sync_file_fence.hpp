@@ -89,16 +89,17 @@ class sync_file_fence final : public fence, private bridged {
     } else if ((events & EPOLLIN) != 0) {
       finish();
     } else {
-      fail(ECANCELED);  // The bridge is closed.
+      wait_here();
     }
   }
+  /// Nobody can watch it. The promise is the kernel's, and holds: so this thread waits for it.
+  void wait_here() noexcept { finish(wait_ready(file_.fd(), POLLIN, deadline::never())); }
   /// Somebody has to be told.
   void watch() noexcept {
     get();  // The bridge's: who has added a callback need not keep the fence.
     if (const auto added = bridge_->add(*this, file_.fd()); !added) {
-      // The promise is the kernel's, and holds: so this thread waits for it.
       report_lost_error(added.error());
-      finish(wait_ready(file_.fd(), POLLIN, deadline::never()));
+      wait_here();
       put();
     }
   }
