@@ -68,9 +68,10 @@ class buffer_channel {
     }
     return std::pair(buffer_channel(unique_fd::adopt(ends[0])), buffer_channel(unique_fd::adopt(ends[1])));
   }
-  /// Takes a connected socket. Errors: bad_fd (not a Unix socket of type SOCK_SEQPACKET).
+  /// Takes a connected socket, and turns off what else could come with messages (SO_PASSCRED, SO_PASSSEC,
+  /// SO_PASSPIDFD). Errors: bad_fd (not a Unix socket of type SOCK_SEQPACKET).
   [[nodiscard]] static result<buffer_channel> adopt(unique_fd socket) noexcept {
-    PADDOCK_TRY_VOID(detail::check_socket(socket));
+    PADDOCK_TRY_VOID(detail::prepare_socket(socket));
     return buffer_channel(std::move(socket));
   }
 
@@ -104,8 +105,9 @@ class buffer_channel {
 
   /// The next message.
   [[nodiscard]] result<channel_message> receive(deadline until);
-  /// Waits for the other process to let go of a buffer; other messages are kept for receive(). What it has kept in
-  /// spite of its word, dma_buf::reclaim() finds.
+  /// Waits for the other process to let go of a buffer; other messages are kept for receive(), 64 at most. What it has
+  /// kept in spite of its word, dma_buf::reclaim() finds. Errors: also limit_reached (so many that came before the
+  /// answer are to be received first).
   [[nodiscard]] result<void> await_released(buffer_id buffer, deadline until);
 
  private:
@@ -118,6 +120,8 @@ class buffer_channel {
   }
   [[nodiscard]] result<channel_message> receive_next(deadline until);
   [[nodiscard]] static result<channel_message> read(const detail::wire_message& from, detail::received_fds& fds);
+
+  static constexpr std::size_t most_kept = 64;
 
   unique_fd socket_;
   std::deque<channel_message> kept_;
@@ -160,7 +164,8 @@ inline result<void> buffer_channel::send(const sync_file& fence, std::uint64_t t
   if (!fence.is_already_signaled() && !fd.valid()) {
     return fail(errc::bad_fd, "buffer_channel::send: a fence that was moved away");
   }
-  return detail::send_message(socket_, message, {&fd, fence.is_already_signaled() ? 0U : 1U}, until);
+  message.buffer_count = fence.is_already_signaled() ? 0U : 1U;
+  return detail::send_message(socket_, message, {&fd, message.buffer_count}, until);
 }
 
 inline result<channel_message> buffer_channel::receive(deadline until) {
@@ -181,13 +186,18 @@ inline result<void> buffer_channel::await_released(buffer_id buffer, deadline un
     kept_.erase(known);
     return {};
   }
-  for (;;) {
+  // Who sends other things without end neither fills this process nor keeps it beyond the deadline.
+  while (kept_.size() < most_kept) {
     PADDOCK_TRY(channel_message next, receive_next(until));
     if (is_it(next)) {
       return {};
     }
     kept_.push_back(std::move(next));
+    if (until.passed() && !until.is_poll()) {
+      return fail(errc::timed_out, "buffer_channel::await_released");
+    }
   }
+  return fail(errc::limit_reached, "buffer_channel::await_released: messages to be received first");
 }
 
 inline result<channel_message> buffer_channel::receive_next(deadline until) {
@@ -223,8 +233,8 @@ inline result<channel_message> buffer_channel::read(const detail::wire_message& 
       return channel_message(std::move(made));
     }
     case detail::message_kind::fence: {
-      if (fds.count > 1) {
-        return refuse("buffer_channel: a fence has one descriptor, or none");
+      if (fds.count > 1 || fds.count != from.buffer_count) {  // Lost, it must not read as signaled.
+        return refuse("buffer_channel: a fence has one descriptor, or none, as announced");
       }
       PADDOCK_TRY(sync_file fence, sync_file::adopt_or_signaled(std::move(fds.fds[0])));
       return channel_message(shared_fence{from.tag, std::move(fence)});

@@ -86,7 +86,7 @@ struct received_fds {
 };
 
 /// Errors: bad_fd.
-[[nodiscard]] inline result<void> check_socket(borrowed_fd socket) noexcept {
+[[nodiscard]] inline result<void> prepare_socket(borrowed_fd socket) noexcept {
   int domain = 0;
   int type = 0;
   socklen_t size = sizeof domain;
@@ -94,6 +94,12 @@ struct received_fds {
       ::getsockopt(socket.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || domain != AF_UNIX ||
       type != SOCK_SEQPACKET) {
     return fail(errc::bad_fd, "buffer_channel: not a Unix socket of packets");
+  }
+  // Whoever made it may have asked for what takes the room of descriptors, or is one (SO_PASSPIDFD, since 6.5).
+  constexpr int pass_pidfd = 76;
+  constexpr int no = 0;
+  for (const int option : {SO_PASSCRED, SO_PASSSEC, pass_pidfd}) {
+    static_cast<void>(::setsockopt(socket.get(), SOL_SOCKET, option, &no, sizeof no));
   }
   return {};
 }
@@ -185,7 +191,12 @@ struct received_fds {
     }
   }
   if (got == 0 && fds.count == 0) {
-    return fail(errc::disconnected, "buffer_channel::receive");
+    // Or a packet of nothing.
+    pollfd entry{socket.get(), POLLRDHUP, 0};
+    PADDOCK_TRY(const int is_closed, poll(&entry, 1, deadline::now()));
+    if (is_closed != 0) {
+      return fail(errc::disconnected, "buffer_channel::receive");
+    }
   }
   if (is_too_many || (packet.msg_flags & MSG_CTRUNC) != 0) {
     return fail(errc::limit_reached, "buffer_channel: more descriptors than there is room for");
