@@ -87,14 +87,17 @@ class device {
     if (answer >= 0) [[likely]] {
       return {};
     }
-    const error why = last_error(call);
+    return fail(judge(last_error(call)));
+  }
+  /// The same of an error that a call left. Requires: no lock, since who waits for lost() is told.
+  [[nodiscard]] error judge(const error& why) const noexcept {
     // Some calls also say so of a buffer that was taken back; of a device that is gone, all of them.
     std::uint64_t any = 0;
     if (why.sys_errno == ENODEV && ::drmGetCap(fd().get(), DRM_CAP_PRIME, &any) != 0 && errno == ENODEV) {
       mark_lost();
-      return fail({errc::no_device, ENODEV, call});
+      return {errc::no_device, ENODEV, why.where};
     }
-    return fail(why);
+    return why;
   }
   /// A syncobj that is signaled when the device is lost, for whoever waits in the kernel. Errors: as syncobj::create().
   [[nodiscard]] result<std::uint32_t> guard() const noexcept {

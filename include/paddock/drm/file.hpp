@@ -3,9 +3,11 @@
 /// What is one an open DRM file description: its GEM handles, and whether its device is gone.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <xf86drm.h>
 
 #include <array>
 #include <atomic>
@@ -61,7 +63,7 @@ class drm_file {
   std::atomic<std::uint32_t> guard_handle{0};
 
   /// One more use of the handle that `import` gets from the kernel; it is closed by nobody meanwhile.
-  /// `import(handle)` is a result<void>.
+  /// `import(handle)` is a result<void>, and runs no callbacks: they may drop handles.
   template <class Import>
   [[nodiscard]] result<gem_entry*> add_use(Import import) noexcept {
     const std::lock_guard guard(mutex_);
@@ -83,7 +85,8 @@ class drm_file {
     const std::lock_guard guard(mutex_);
     ++held.uses;
   }
-  /// One use less; the last one closes the handle by `close(handle)`, which no import comes between.
+  /// One use less; the last one closes the handle by `close(handle)`, which no import comes between, and which runs no
+  /// callbacks.
   template <class Close>
   void drop_use(gem_entry& held, Close close) noexcept {
     const std::lock_guard guard(mutex_);
@@ -106,7 +109,12 @@ class drm_file {
 
   drm_file(unique_fd fd, const traits& about, user_fence lost, std::uint64_t device) noexcept
       : fd_(std::move(fd)), about_(about), lost_(std::move(lost)), device_(device) {}
-  ~drm_file() = default;
+  /// The file may go on by somebody else's descriptor.
+  ~drm_file() {
+    if (const std::uint32_t guard = guard_handle.load(); guard != 0) {
+      static_cast<void>(::drmSyncobjDestroy(fd_.get(), guard));
+    }
+  }
 
   unique_fd fd_;
   traits about_;
@@ -193,8 +201,12 @@ class drm_file_registry {
     }
     return held != 0;
   }
-  /// False also where the kernel does not tell (no kcmp, or a sandbox forbids it).
+  /// False also where the kernel does not tell: before 6.10 by kcmp alone, which sandboxes forbid.
   [[nodiscard]] static bool is_one_file(borrowed_fd a, borrowed_fd b) noexcept {
+    constexpr int dupfd_query = 1024 + 3;
+    if (const int answer = ::fcntl(a.get(), dupfd_query, b.get()); answer >= 0) {
+      return answer == 1;
+    }
     constexpr long kcmp_file = 0;
     const pid_t self = ::getpid();
     return ::syscall(SYS_kcmp, self, self, kcmp_file, a.get(), b.get()) == 0;

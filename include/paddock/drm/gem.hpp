@@ -44,11 +44,15 @@ class gem {
   [[nodiscard]] static result<gem> import_(const device& into, const kernel::dma_buf_operations& buffer) noexcept {
     PADDOCK_TRY_VOID(into.check_there("gem::import_"));
     const auto import = [&](std::uint32_t& handle) noexcept {
-      return into.check(::drmPrimeFDToHandle(into.fd().get(), buffer.fd().get(), &handle),
-                        "DRM_IOCTL_PRIME_FD_TO_HANDLE");
+      return ::drmPrimeFDToHandle(into.fd().get(), buffer.fd().get(), &handle) == 0
+                 ? result<void>()
+                 : fail_errno("DRM_IOCTL_PRIME_FD_TO_HANDLE");
     };
-    PADDOCK_TRY(detail::gem_entry* const entry, into.file_->add_use(import));
-    return gem(into, *entry);
+    const auto entry = into.file_->add_use(import);
+    if (!entry) {
+      return fail(into.judge(entry.error()));
+    }
+    return gem(into, **entry);
   }
   /// Takes over a handle that a driver's own ioctl has made just now, and that the caller owned. Not one of GETFB2,
   /// which gives a handle that may be in use already: close that with a file of its own. Errors: out_of_memory, and
@@ -94,12 +98,16 @@ class gem {
   }
   void drop() noexcept {
     if (detail::gem_entry* const gone = std::exchange(entry_, nullptr); gone != nullptr) {
-      device_.file_->drop_use(*gone, [this](std::uint32_t handle) noexcept {
-        const auto closed = device_.check(::drmCloseBufferHandle(device_.fd().get(), handle), "DRM_IOCTL_GEM_CLOSE");
-        if (!closed && closed.error() != errc::no_device) {  // With a device go its handles.
-          report_lost_error(closed.error());
+      result<void> closed;
+      device_.file_->drop_use(*gone, [&](std::uint32_t handle) noexcept {
+        if (::drmCloseBufferHandle(device_.fd().get(), handle) != 0) {
+          closed = fail_errno("DRM_IOCTL_GEM_CLOSE");
         }
       });
+      // With a device go its handles.
+      if (!closed && device_.judge(closed.error()) != errc::no_device) {
+        report_lost_error(closed.error());
+      }
     }
   }
 

@@ -7,6 +7,7 @@
 #include <xf86drm.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <new>
 #include <utility>
@@ -87,10 +88,10 @@ class syncobj {
   /// one's fence, and the other way round. Both are of one device. Errors: not_submitted; invalid_argument (two
   /// devices); no_device; out_of_memory. Kernel: DRM_IOCTL_SYNCOBJ_TRANSFER.
   [[nodiscard]] result<void> transfer(timeline_point from, const syncobj& to, timeline_point to_point) const noexcept;
-  /// The same, of a point that may not be submitted yet: waits for that at most 5 s, as the kernel does. Errors: also
-  /// timed_out.
-  [[nodiscard]] result<void> transfer_for_submit(timeline_point from, const syncobj& to,
-                                                 timeline_point to_point) const noexcept;
+  /// The same, of a point that may not be submitted yet: waits for that. Errors: also timed_out. Not by the kernel's
+  /// flag, whose 5 s begin anew with each signal, and whom nobody tells that the device is lost.
+  [[nodiscard]] result<void> transfer_for_submit(timeline_point from, const syncobj& to, timeline_point to_point,
+                                                 deadline until = deadline::in(std::chrono::seconds(5))) const noexcept;
 
   // Waiting; see also wait.hpp for several at once. Returns signaled or timed_out; how its fences ended is not
   // told. Errors: no_device, as soon as the device is known to be lost.
@@ -162,8 +163,6 @@ class syncobj {
         device().check(::drmSyncobjQuery2(fd(), &state_->handle, &point, 1, flags), "DRM_IOCTL_SYNCOBJ_QUERY"));
     return timeline_point(point);
   }
-  [[nodiscard]] result<void> transfer(timeline_point from, const syncobj& to, timeline_point to_point,
-                                      std::uint32_t flags) const noexcept;
   [[nodiscard]] result<wait_status> wait(timeline_point point, deadline until, std::uint32_t flags) const noexcept {
     std::uint64_t value = point.value();
     const bool is_binary = value == 0 && flags != DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE;
@@ -257,21 +256,19 @@ inline result<void> syncobj::import_sync_file(const kernel::sync_file& fences, t
   return carrier.transfer(timeline_point(0), *this, point);
 }
 
-inline result<void> syncobj::transfer(timeline_point from, const syncobj& to, timeline_point to_point,
-                                      std::uint32_t flags) const noexcept {
+inline result<void> syncobj::transfer(timeline_point from, const syncobj& to, timeline_point to_point) const noexcept {
   if (device() != to.device()) {
     return fail(errc::invalid_argument, "syncobj::transfer: two devices");
   }
   return device().check(
-      ::drmSyncobjTransfer(fd(), to.state_->handle, to_point.value(), state_->handle, from.value(), flags),
+      ::drmSyncobjTransfer(fd(), to.state_->handle, to_point.value(), state_->handle, from.value(), 0),
       "DRM_IOCTL_SYNCOBJ_TRANSFER");
 }
-inline result<void> syncobj::transfer(timeline_point from, const syncobj& to, timeline_point to_point) const noexcept {
-  return transfer(from, to, to_point, 0);
-}
-inline result<void> syncobj::transfer_for_submit(timeline_point from, const syncobj& to,
-                                                 timeline_point to_point) const noexcept {
-  return transfer(from, to, to_point, DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT);
+inline result<void> syncobj::transfer_for_submit(timeline_point from, const syncobj& to, timeline_point to_point,
+                                                 deadline until) const noexcept {
+  PADDOCK_TRY(const wait_status ended, wait_submitted(from, until));
+  return ended == wait_status::signaled ? transfer(from, to, to_point)
+                                        : fail(errc::timed_out, "syncobj::transfer_for_submit");
 }
 
 inline result<void> syncobj::notify(borrowed_fd event, timeline_point point, point_stage stage) const noexcept {

@@ -79,9 +79,7 @@ class bridge_core {
   /// `fd` stays open until it is ready, or taken back. Errors: limit_reached (descriptors that epoll may watch,
   /// threads), out_of_memory, bad_fd, permission (a file that cannot be waited for), invalid_argument (a forked child).
   [[nodiscard]] result<void> add(bridged& entry, borrowed_fd fd) noexcept {
-    if (!is_of_this_process()) {
-      return fail(errc::invalid_argument, "fence_bridge of the process that was forked");
-    }
+    PADDOCK_TRY_VOID(check_process());
     const std::lock_guard guard(mutex_);
     entry.id_ = ++last_id_;
     entry.fd_ = fd.get();
@@ -112,8 +110,9 @@ class bridge_core {
   }
 
   /// Tells who is ready, without waiting; at most 64, so that an event loop gets its turn.
-  /// Returns how many were told. Errors: those of epoll_wait.
+  /// Returns how many were told. Errors: those of epoll_wait; invalid_argument (a forked child).
   [[nodiscard]] result<std::size_t> dispatch(int timeout_ms = 0) noexcept {
+    PADDOCK_TRY_VOID(check_process());
     std::array<epoll_event, 64> ready;
     const int count = retry<false>(
         [&] { return ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), timeout_ms); });
@@ -172,6 +171,10 @@ class bridge_core {
   bridge_core(unique_fd epoll, bool own_thread) noexcept : epoll_(std::move(epoll)), own_thread_(own_thread) {}
   ~bridge_core() = default;
 
+  [[nodiscard]] result<void> check_process() const noexcept {
+    return is_of_this_process() ? result<void>()
+                                : result<void>(fail(errc::invalid_argument, "fence_bridge of the process before fork"));
+  }
   /// Requires: the lock.
   [[nodiscard]] result<void> ensure_thread() noexcept {
     if (!own_thread_ || is_running_) {

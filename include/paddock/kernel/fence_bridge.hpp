@@ -50,7 +50,7 @@ class fence_bridge {
   /// Readable when dispatch() has something to do. For one without a thread.
   [[nodiscard]] borrowed_fd fd() const noexcept { return handle_->core->fd(); }
   /// Completes what is ready, at most 64 fences, without waiting; callbacks run here. Returns how many. Errors:
-  /// those of epoll_wait.
+  /// those of epoll_wait; invalid_argument (a forked child).
   [[nodiscard]] result<std::size_t> dispatch() const noexcept {
     const boost::intrusive_ptr<detail::bridge_core> held = core();  // A callback may drop the bridge.
     return held->dispatch();

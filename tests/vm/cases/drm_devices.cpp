@@ -5,8 +5,16 @@
 #include <paddock/drm/probe.hpp>
 
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
+#include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "drm_support.hpp"
@@ -135,6 +143,58 @@ TEST_CASE("a device that is lost refuses new objects, and lets the old ones go")
     CHECK(code_of(held->export_()) == errc::no_device);
   }
   CHECK_FALSE(open_vgem().is_lost());  // Another file: it was this one that was said to be.
+}
+
+TEST_CASE("a file that is adopted again and again has no syncobj more of each time") {
+  const auto node = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(open_gpu().fd().get()));
+  const auto lasting = detail::open(node.c_str(), O_RDWR, "open");
+  REQUIRE(lasting);
+  for (int i = 0; i < 10; ++i) {
+    const auto gpu = device::adopt(*unique_fd::dup(*lasting));
+    REQUIRE(gpu);
+    const auto box = syncobj::create(*gpu);
+    REQUIRE(box);
+    CHECK(box->wait_for_submit(deadline::in(std::chrono::milliseconds(5))) == wait_status::timed_out);
+    const auto next = syncobj::create(*gpu);
+    REQUIRE(next);
+    CHECK(next->handle().value() <= 3);  // The kernel gives the lowest number that is free; one woke the wait.
+  }
+}
+
+TEST_CASE("a device that is taken away ends waits and lets its buffers go, also where callbacks drop them") {
+  // By the driver, as an unplugged device; the node's number goes with it.
+  auto gpu = std::optional(open_gpu(node_type::primary));
+  struct stat node {};
+  REQUIRE(::fstat(gpu->fd().get(), &node) == 0);
+  const auto place = std::filesystem::canonical("/sys/dev/char/" + std::to_string(major(node.st_rdev)) + ":" +
+                                                std::to_string(minor(node.st_rdev)) + "/device");
+  const auto driver = std::filesystem::canonical(place / "driver");
+  const auto tell = [&](const char* what) { std::ofstream(driver / what) << place.filename().string() << std::flush; };
+  const auto line = syncobj::create(*gpu);
+  REQUIRE(line);
+  auto one = std::optional(*dumb_buffer::create(*gpu, 64, 64, 32));
+  auto two = std::optional(*dumb_buffer::create(*gpu, 64, 64, 32));
+  struct dropping final : fence_callback {
+    explicit dropping(std::optional<dumb_buffer>& of) noexcept : fence_callback(&run), gone(of) {}
+    dropping(const dropping&) = delete;
+    dropping& operator=(const dropping&) = delete;
+    ~dropping() { retire(); }
+    static void run(fence_callback& node, const fence_outcome&) noexcept { static_cast<dropping&>(node).gone.reset(); }
+    std::optional<dumb_buffer>& gone;
+  } at_loss(two);
+  REQUIRE(gpu->lost().add_callback(at_loss) == add_outcome::added);
+  std::thread waiter([&] {
+    CHECK(code_of(line->wait_for_submit(timeline_point(1), deadline::in(std::chrono::seconds(20)))) == errc::no_device);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  tell("unbind");
+  one.reset();
+  CHECK(gpu->is_lost());
+  CHECK_FALSE(two.has_value());
+  waiter.join();
+  CHECK(code_of(syncobj::create(*gpu)) == errc::no_device);
+  tell("bind");
+  CHECK_FALSE(open_gpu().is_lost());
 }
 
 }  // namespace paddock::drm

@@ -164,6 +164,28 @@ TEST_CASE("a point moves between syncobjs, devices do not mix") {
   CHECK(code_of(line->transfer(point(4), *stranger, point(0))) == errc::invalid_argument);
 }
 
+TEST_CASE("a point that is not submitted yet moves when it is, until the deadline") {
+  const device gpu = open_gpu();
+  const auto line = syncobj::create(gpu);
+  const auto box = syncobj::create(gpu);
+  CHECK(code_of(line->transfer_for_submit(point(4), *box, point(0), deadline::in(20ms))) == errc::timed_out);
+  std::thread other([&] {
+    std::this_thread::sleep_for(50ms);
+    CHECK(line->signal(point(4)));
+  });
+  CHECK(line->transfer_for_submit(point(4), *box, point(0)));
+  CHECK(box->wait(deadline::now()) == done);
+  other.join();
+  std::thread loser([&] {
+    std::this_thread::sleep_for(50ms);
+    gpu.mark_lost();
+  });
+  const auto begin = monotonic_clock::now();
+  CHECK(code_of(line->transfer_for_submit(point(5), *box, point(0))) == errc::no_device);
+  CHECK(monotonic_clock::now() - begin < 900ms);
+  loser.join();
+}
+
 TEST_CASE("a syncobj goes to another file by descriptor, and is one object there") {
   const device gpu = open_gpu();
   const auto line = syncobj::create(gpu);
