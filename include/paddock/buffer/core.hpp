@@ -146,11 +146,13 @@ class buffer_core {
     const bool others = std::ranges::any_of(attachments_, [&](const attachment_node& each) {
       return &each != &who && (each.has_mappings() || each.is_unrevocable());  // Which maps without the lock.
     });
-    if (exclusive_ != nullptr || others || cpu_accesses_.load() != 0) {
+    if (exclusive_ != nullptr || others || cpu_accesses_.load() != 0 || is_exported_) {
       return fail(errc::busy, "a copy of the buffer would part from what others see");
     }
     return {};
   }
+  /// Bytes are on their way: where the copy fails, they are where they were. Requires: undo_failed_copy() just now.
+  [[nodiscard]] bool is_copying() const noexcept { return retired_ != nullptr && !has_failed_copy(); }
   /// Somebody who is not told of moves may have the storage's descriptor. See dma_buf::export_fd().
   [[nodiscard]] bool is_exported() const noexcept { return is_exported_; }
   void set_exported(bool is) noexcept { is_exported_ = is; }

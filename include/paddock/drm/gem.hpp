@@ -69,8 +69,10 @@ class gem {
     return gem(of, **entry);
   }
 
-  /// As a dma-buf, for other devices and processes. Errors: unsupported_by_device, no_device, limit_reached (FDs).
-  /// Kernel: DRM_IOCTL_PRIME_HANDLE_TO_FD, with O_CLOEXEC; with O_RDWR unless `what` is access::read.
+  /// As a dma-buf, for other devices and processes. The kernel makes one for each buffer: while somebody has it, each
+  /// export is that one again, with what the first was asked for. Errors: unsupported_by_device, no_device,
+  /// limit_reached (FDs). Kernel: DRM_IOCTL_PRIME_HANDLE_TO_FD, with O_CLOEXEC; with O_RDWR unless `what` is
+  /// access::read.
   [[nodiscard]] result<kernel::dma_buf_fd> export_(access what = access::read_write) const noexcept {
     PADDOCK_TRY_VOID(check_there("gem::export_"));
     int fd = -1;

@@ -3,6 +3,7 @@
 #include <paddock/drm/dumb_buffer.hpp>
 #include <paddock/drm/gem.hpp>
 #include <paddock/drm/probe.hpp>
+#include <paddock/kernel/dma_buf_info.hpp>
 
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -74,6 +75,38 @@ TEST_CASE("a buffer that is imported twice is one handle, which the last one clo
   CHECK(third.export_());
   const auto again = gem::import_(vgem, memory->buffer());
   CHECK(again->handle() == third.handle());
+}
+
+TEST_CASE("the last one that has a handle closes it, and so the kernel lets go of the buffer") {
+  const device vgem = open_vgem();
+  const auto memory = kernel::udmabuf::create(*kernel::udmabuf_device::open(), 4096, "counted");
+  const auto uses = [&] { return kernel::read_dma_buf_info(memory->buffer().fd())->references; };
+  const auto before = uses();
+  auto first = gem::import_(vgem, memory->buffer());
+  auto second = gem::import_(vgem, memory->buffer());
+  CHECK(uses() > before);
+  gem moved = *std::move(first);
+  moved = *second;
+  *second = gem();
+  CHECK(uses() > before);
+  moved = gem();
+  CHECK(uses() == before);
+}
+
+TEST_CASE("an exported buffer permits what was asked for") {
+  const device vgem = open_vgem();
+  const auto mode = [&](access what) {
+    const auto picture = dumb_buffer::create(vgem, 64, 32, 32);  // Its first export decides.
+    REQUIRE(picture);
+    const auto made = picture->gem().export_(what);
+    REQUIRE(made);
+    CHECK((::fcntl(made->fd().get(), F_GETFD) & FD_CLOEXEC) != 0);
+    return ::fcntl(made->fd().get(), F_GETFL) & O_ACCMODE;
+  };
+  CHECK(mode(access::read) == O_RDONLY);
+  CHECK(mode(access::write) == O_RDWR);
+  CHECK(mode(access::read_write) == O_RDWR);
+  CHECK(code_of(gem().export_()) == errc::invalid_argument);
 }
 
 TEST_CASE("devices of one open file share their handles, those of two do not") {

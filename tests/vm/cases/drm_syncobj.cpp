@@ -130,6 +130,46 @@ TEST_CASE("waits for several say which one, and wait for all") {
   CHECK(wait_all({}, deadline::now()) == done);
 }
 
+TEST_CASE("each of several is waited for at its own point") {
+  const device gpu = open_gpu();
+  const auto far = syncobj::create(gpu);
+  const auto near = syncobj::create(gpu);
+  const std::vector<syncobj_point> both{{&*far, point(9)}, {&*near, point(1)}};
+  std::thread other([&] {
+    std::this_thread::sleep_for(20ms);
+    CHECK(far->signal(point(9)));
+    CHECK(near->signal(point(1)));
+  });
+  CHECK(wait_all(both, deadline::in(5s), {.for_submit = true}) == done);
+  other.join();
+  const std::vector<syncobj_point> one_more{{&*far, point(9)}, {&*near, point(2)}};
+  CHECK(wait_all(one_more, deadline::in(20ms), {.for_submit = true}) == late);
+}
+
+TEST_CASE("a syncobj that goes gives its handle back") {
+  const device gpu = open_gpu();
+  for (int i = 0; i < 10; ++i) {
+    const auto box = syncobj::create(gpu, true);
+    REQUIRE(box);
+    CHECK(box->wait(deadline::now()) == done);
+    CHECK(box->handle().value() == 1);  // The kernel gives the lowest number that is free.
+  }
+}
+
+TEST_CASE("what is signaled without a descriptor signals a syncobj, and a point") {
+  const device gpu = open_gpu();
+  const auto box = syncobj::create(gpu);
+  REQUIRE(box->import_sync_file(kernel::sync_file::already_signaled()));
+  CHECK(box->wait(deadline::now()) == done);
+  const auto line = syncobj::create(gpu);
+  REQUIRE(line->import_sync_file(kernel::sync_file::already_signaled(), point(3)));
+  CHECK(line->signaled() == point(3));
+  auto gone = kernel::sync_file::already_signaled();
+  const auto kept = std::move(gone);
+  CHECK(code_of(box->import_sync_file(gone)) == errc::bad_fd);  // NOLINT(bugprone-use-after-move): it is promised.
+  CHECK(code_of(line->import_sync_file(gone, point(4))) == errc::bad_fd);
+}
+
 TEST_CASE("a sync_file of a point comes out as it went in") {
   const device gpu = open_gpu();
   const kernel::vgem vgem;
@@ -232,6 +272,75 @@ TEST_CASE("a release point that is forgotten is signaled all the same") {
   CHECK(awaited.wait(deadline::now()) == late);
   work.complete();
   CHECK(awaited.wait(deadline::in(5s)) == done);
+}
+
+TEST_CASE("a release point that is moved is owed once") {
+  const device gpu = open_gpu();
+  const auto line = syncobj::create(gpu);
+  {
+    release_point first(*line, point(1));
+    release_point second = std::move(first);
+    CHECK_FALSE(first.is_owed());  // NOLINT(bugprone-use-after-move): it is promised.
+    CHECK(second.is_owed());
+    release_point third(*line, point(2));
+    second = std::move(third);  // What it owed until now is signaled.
+    CHECK(line->signaled() == point(1));
+    CHECK(second.point() == point(2));
+    CHECK(second.signal());
+    CHECK(line->signaled() == point(2));
+  }
+}
+
+TEST_CASE("a point is a fence of what is up to it, and not of what comes later") {
+  const device gpu = open_gpu();
+  const kernel::vgem vgem;
+  const auto bridge = kernel::fence_bridge::create();
+  const auto line = syncobj::create(gpu);
+  REQUIRE(line->signal(point(1)));
+  const auto work = kernel::pending_fence::make(vgem);
+  REQUIRE(line->import_sync_file(work.file, point(2)));
+  CHECK(wait(**import_fence(*bridge, *line, point(1)), deadline::in(5s)) == done);
+  const auto all = import_fence(*bridge, *line);
+  CHECK(wait(**all, deadline::in(20ms)) == late);
+  work.complete();
+  CHECK(wait(**all, deadline::in(5s)) == done);
+}
+
+TEST_CASE("a point may be watched until it is submitted; one that is not watched any more is canceled") {
+  const device gpu = open_gpu();
+  const kernel::vgem vgem;
+  const auto bridge = kernel::fence_bridge::create();
+  const auto line = syncobj::create(gpu);
+  const auto submitted = watched_point::watch(*bridge, *line, point(1), point_stage::submitted);
+  auto signaled = watched_point::watch(*bridge, *line, point(1));
+  REQUIRE(submitted);
+  REQUIRE(signaled);
+  const user_fence of_signaled = signaled->fence();
+  const auto work = kernel::pending_fence::make(vgem);
+  REQUIRE(line->import_sync_file(work.file, point(1)));
+  CHECK(wait(submitted->fence(), deadline::in(5s)) == done);
+  CHECK(wait(of_signaled, deadline::in(20ms)) == late);
+  watched_point moved = *std::move(signaled);
+  moved = *watched_point::watch(*bridge, *line, point(2));
+  CHECK(of_signaled.sys_errno() == ECANCELED);
+  work.complete();
+  gpu.mark_lost();
+  CHECK(moved.fence().sys_errno() == ENODEV);
+  CHECK(code_of(watched_point::watch(*bridge, *line, point(3))) == errc::no_device);
+}
+
+TEST_CASE("a fence of this process signals a syncobj without points") {
+  const device gpu = open_gpu();
+  const auto box = syncobj::create(gpu);
+  fence_context context("test", 1s);
+  const fence_ptr job = *context.create();
+  REQUIRE(export_fence(job, *box));
+  CHECK(code_of(box->wait(deadline::now())) == errc::not_submitted);
+  job->fail(EIO);  // Which a syncobj cannot carry.
+  CHECK(box->wait(deadline::now()) == done);
+  const auto again = syncobj::create(gpu);
+  REQUIRE(export_fence(job, *again));
+  CHECK(again->wait(deadline::now()) == done);
 }
 
 TEST_CASE("a submitted point is a fence, with callbacks") {

@@ -147,6 +147,77 @@ TEST_CASE("sharing: a buffer that comes in twice is one buffer") {
   CHECK_FALSE(known.forget(memory.buffer().id()));
 }
 
+TEST_CASE("sharing: a picture in two buffers arrives with both, in their order, closed at exec") {
+  const auto bright = make_memory(8192, "bright");
+  const auto color = make_memory(4096, "color");
+  auto ends = buffer_channel::pair();
+  layout picture = *linear_layout(make_fourcc('N', 'V', '1', '2'), 64, 64, 64);
+  picture.buffer_count = 2;
+  picture.planes[1].buffer = 1;
+  picture.planes[1].offset = 0;
+  const std::array<dma_buf_ref, 2> lent{bright.buffer().borrow(), color.buffer().borrow()};
+  REQUIRE(ends->first.send(lent, picture, 0, long_enough()));
+  auto got = ends->second.receive(long_enough());
+  REQUIRE(got);
+  const auto& shared = std::get<shared_buffers>(*got);
+  REQUIRE(shared.layout.buffer_count == 2);
+  CHECK(shared.layout.planes[1].buffer == 1);
+  for (std::size_t i = 0; i < 2; ++i) {
+    CHECK(shared.buffers[i].id() == lent[i].id());
+    CHECK(shared.layout.buffers[i] == lent[i].id());
+    CHECK((::fcntl(shared.buffers[i].fd().get(), F_GETFD) & FD_CLOEXEC) != 0);
+  }
+}
+
+TEST_CASE("sharing: what was forgotten comes in anew, whoever still has it") {
+  const auto memory = make_memory(4096);
+  import_cache known;
+  const auto first = known.import_(*memory.buffer().dup());
+  REQUIRE(first);
+  CHECK(known.forget(memory.buffer().id()));
+  CHECK(known.size() == 0);
+  const auto second = known.import_(*memory.buffer().dup());
+  REQUIRE(second);
+  CHECK(*first != *second);
+}
+
+TEST_CASE("sharing: an imported buffer that is passed on is reclaimed as well, its own mapping is nobody else's") {
+  auto memory = std::optional(make_memory(4096));
+  auto imported = fd_exporter::import_(*memory->buffer().dup());
+  REQUIRE(imported);
+  const auto buffer = dma_buf<fd_exporter>::create(*std::move(imported));
+  REQUIRE(buffer);
+  memory.reset();
+  const auto held = (*buffer)->lock();
+  auto given = (*buffer)->export_fd(*held);
+  REQUIRE(given);
+  CHECK(*(*buffer)->is_exported(*held));
+  CHECK(code_of((*buffer)->reclaim(*held)) == errc::shared);
+  given->reset();
+  CHECK((*buffer)->reclaim(*held));
+  CHECK_FALSE(*(*buffer)->is_exported(*held));
+}
+
+TEST_CASE("sharing: a buffer is not given away while its bytes are on their way") {
+  struct engine {
+    fence_ptr pending;
+    result<fence_ptr> copy(const storage&, const storage&) noexcept { return pending; }
+  };
+  const auto buffer = make_moving_buffer(4096);
+  fence_context context("copies", 1s);
+  engine slow{*context.create()};
+  {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->use_mover(*held, slow));
+    REQUIRE(buffer->move(*held, 1 - *buffer->where(*held), long_enough()));
+    // Should the copy fail, the bytes are in the storage that it came from.
+    CHECK(code_of(buffer->export_fd(*held)) == errc::busy);
+  }
+  slow.pending->signal();
+  const dma_buf_fd given = export_from(*buffer);
+  CHECK(given.valid());
+}
+
 TEST_CASE("sharing: a fence goes over pending, and one that is signaled without a descriptor") {
   const vgem device;
   auto ends = buffer_channel::pair();
