@@ -63,7 +63,7 @@ static_assert(has_size<mapping<dma_device>, 16>);
 // What a handle leads to: all but 8, or 16, is the same for all devices.
 static_assert(has_size<detail::mapping_record<dma_device>, 80> && has_size<detail::mapping_record<cpu_device>, 88>);
 
-static_assert(has_size<segment, 40> && has_size<storage, 80>);
+static_assert(has_size<segment, 48> && has_size<storage, 88>);
 static_assert(has_size<placement_exporter<memory_source>, 24> &&
               has_size<placement_exporter<memory_source, memory_source>, 24>);
 static_assert(has_size<memory_exporter, 8> && has_size<mixed_exporter<>, 8>);

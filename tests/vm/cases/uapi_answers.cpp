@@ -11,6 +11,7 @@
 #include <paddock/kernel/p2pmem.hpp>
 #include <paddock/kernel/probe.hpp>
 #include <paddock/vfio/bar_export.hpp>
+#include <paddock/vfio/container.hpp>
 #include <paddock/vfio/iommufd.hpp>
 
 namespace {
