@@ -75,7 +75,7 @@ class device {
       static_cast<void>(::drmSyncobjSignal(fd().get(), &guard, 1));  // Fails where the kernel knows it, too.
     }
   }
-  /// Completes when it is lost; for who waits for something of it by other means.
+  /// Completes when it is lost, in the thread that says or finds so; for who waits for something of it by other means.
   [[nodiscard]] const user_fence& lost() const noexcept { return file_->lost(); }
 
   /// Two of one open file.
