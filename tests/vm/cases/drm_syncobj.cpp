@@ -270,6 +270,9 @@ TEST_CASE("a release point that is forgotten is signaled all the same") {
   CHECK(code_of(owed.signal()) == errc::invalid_argument);
   const acquire_point awaited(*line, point(2));
   CHECK(awaited.wait(deadline::now()) == late);
+  const acquire_point unsubmitted(*line, point(3));
+  CHECK(unsubmitted.wait(deadline::in(20ms)) == late);
+  CHECK(code_of(unsubmitted.export_sync_file()) == errc::not_submitted);
   work.complete();
   CHECK(awaited.wait(deadline::in(5s)) == done);
 }

@@ -413,6 +413,25 @@ TEST_CASE("implicit_sync: a reservation gives the kernel what is the kernel's, a
   CHECK(memory.buffer().wait(access::read, deadline::in(5s)) == done);
 }
 
+TEST_CASE("implicit_sync: what readers wait for does not stand for what writers wait for") {
+  const vgem device;
+  const auto bridge = fence_bridge::create();
+  const auto memory = fenced_buffer::make(device);
+  implicit_sync kernels(memory.buffer().borrow(), *bridge);
+  const auto reading = pending_fence::make(device);
+  const auto writing = pending_fence::make(device);
+  REQUIRE(memory.buffer().import_sync_file(reading.file, access::read));
+  REQUIRE(memory.buffer().import_sync_file(writing.file, access::write));
+  const fence_ptr all = *kernels.export_(access::write);
+  const fence_ptr writers = *kernels.export_(access::read);
+  const fence_ptr both = *merge({all, writers});
+  writing.complete();
+  CHECK(wait(*writers, deadline::in(5s)) == done);
+  CHECK(wait(*both, deadline::in(20ms)) == late);
+  reading.complete();
+  CHECK(wait(*both, deadline::in(5s)) == done);
+}
+
 TEST_CASE("implicit_sync: each usage of a reservation reaches the kernel as what it is") {
   const vgem device;
   const auto bridge = fence_bridge::create();
