@@ -224,7 +224,9 @@ TEST_CASE("a device that is taken away ends waits and lets its buffers go, also 
   one.reset();
   CHECK(gpu->is_lost());
   CHECK_FALSE(two.has_value());
+  const auto begin = monotonic_clock::now();
   waiter.join();
+  CHECK(monotonic_clock::now() - begin < std::chrono::seconds(5));  // By its next turn.
   CHECK(code_of(syncobj::create(*gpu)) == errc::no_device);
   tell("bind");
   CHECK_FALSE(open_gpu().is_lost());
