@@ -40,7 +40,8 @@ enum class capability : std::uint8_t {
 
 /// A DRM device, opened. A counted reference: copies are the same open file, and so are devices adopted from dup'ed
 /// descriptors, which share their GEM handles whether one likes it or not; a file of its own needs an open() of its
-/// own. Thread-safety: const calls from any thread.
+/// own. A forked child shares them, too: it opens its own, and what it drops of its parent's is not closed.
+/// Thread-safety: const calls from any thread.
 class device {
  public:
   /// Errors: those of open() (not_found, permission); bad_fd (not a DRM device); out_of_memory.

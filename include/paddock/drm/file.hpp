@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <unistd.h>
 #include <xf86drm.h>
 
@@ -56,6 +57,8 @@ class drm_file {
 
   [[nodiscard]] borrowed_fd fd() const noexcept { return fd_.borrow(); }
   [[nodiscard]] const traits& about() const noexcept { return about_; }
+  /// A forked child has the same open file: what it closes there, its parent has no more.
+  [[nodiscard]] bool is_of_this_process() const noexcept { return process_ == ::getpid(); }
   /// Signaled once the device is gone.
   [[nodiscard]] const user_fence& lost() const noexcept { return lost_; }
 
@@ -111,12 +114,13 @@ class drm_file {
       : fd_(std::move(fd)), about_(about), lost_(std::move(lost)), device_(device) {}
   /// The file may go on by somebody else's descriptor.
   ~drm_file() {
-    if (const std::uint32_t guard = guard_handle.load(); guard != 0) {
+    if (const std::uint32_t guard = guard_handle.load(); guard != 0 && is_of_this_process()) {
       static_cast<void>(::drmSyncobjDestroy(fd_.get(), guard));
     }
   }
 
   unique_fd fd_;
+  const pid_t process_{::getpid()};
   traits about_;
   user_fence lost_;
   std::uint64_t device_;  ///< st_rdev.

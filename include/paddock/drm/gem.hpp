@@ -99,7 +99,8 @@ class gem {
     return valid() ? device_.check_there(where) : result<void>(fail(errc::invalid_argument, where));
   }
   void drop() noexcept {
-    if (detail::gem_entry* const gone = std::exchange(entry_, nullptr); gone != nullptr) {
+    if (detail::gem_entry* const gone = std::exchange(entry_, nullptr);
+        gone != nullptr && device_.file_->is_of_this_process()) {
       result<void> closed;
       device_.file_->drop_use(*gone, [&](std::uint32_t handle) noexcept {
         if (::drmCloseBufferHandle(device_.fd().get(), handle) != 0) {

@@ -129,6 +129,9 @@ class syncobj {
     state(const state&) = delete;
     state& operator=(const state&) = delete;
     ~state() {
+      if (!device.file_->is_of_this_process()) {
+        return;
+      }
       const auto gone = device.check(::drmSyncobjDestroy(device.fd().get(), handle), "DRM_IOCTL_SYNCOBJ_DESTROY");
       if (!gone && gone.error() != errc::no_device) {  // With a device go its handles.
         report_lost_error(gone.error());

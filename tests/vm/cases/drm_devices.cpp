@@ -8,6 +8,8 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
@@ -176,6 +178,24 @@ TEST_CASE("a device that is lost refuses new objects, and lets the old ones go")
     CHECK(code_of(held->export_()) == errc::no_device);
   }
   CHECK_FALSE(open_vgem().is_lost());  // Another file: it was this one that was said to be.
+}
+
+TEST_CASE("a forked child closes nothing that its parent has") {
+  const device gpu = open_gpu(node_type::primary);
+  auto picture = std::optional(*dumb_buffer::create(gpu, 64, 64, 32));
+  auto line = std::optional(*syncobj::create(gpu));
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    picture.reset();
+    line.reset();
+    ::_exit(0);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK(picture->map());
+  CHECK(line->signal());
 }
 
 TEST_CASE("a file that is adopted again and again has no syncobj more of each time") {
