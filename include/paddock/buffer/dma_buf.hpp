@@ -196,8 +196,9 @@ class basic_dma_buf final : private detail::buffer_core {
   /// A descriptor of what the buffer lives in now, for another process: see kernel/buffer_channel.hpp. Who has it is
   /// not told of moves, nor of copies to work on, so that from here on there are none (errc::shared, errc::busy):
   /// attachments that do not reach the bytes are refused. What only this process can signal must be done before it
-  /// goes: kernel::implicit_sync::flush(). Errors: wrong_lock; revoked; not_exportable (the storage is no dma-buf);
-  /// busy (a move still copies, and would be undone where that fails; an importer works on a copy); limit_reached.
+  /// goes: kernel::implicit_sync::flush_implicit(). Errors: wrong_lock; revoked; not_exportable (the storage is no
+  /// dma-buf); busy (a move still copies, and would be undone where that fails; an importer works on a copy);
+  /// limit_reached.
   [[nodiscard]] result<unique_fd> export_fd(const resv_lock& held) noexcept {
     PADDOCK_TRY_VOID(check(held, "dma_buf::export_fd"));
     PADDOCK_TRY_VOID(check_live("dma_buf::export_fd"));

@@ -84,8 +84,8 @@ class buffer_channel {
   // descriptors under way).
 
   /// Gives these buffers to the other process: with `picture` as they lie in them, whose ids are filled in here, or
-  /// with a layout without planes. What only this process can signal must be done: see implicit_sync::flush(). Errors:
-  /// also invalid_argument (none, more than 8, one twice, or a layout that does not fit them: see check()).
+  /// with a layout without planes. What only this process can signal must be done: see implicit_sync::flush_implicit().
+  /// Errors: also invalid_argument (none, more than 8, one twice, or a layout that does not fit them: see check()).
   [[nodiscard]] result<void> send(std::span<const dma_buf_ref> buffers, layout picture, std::uint64_t tag,
                                   deadline until) noexcept;
   /// Gives a fence of the kernel's, see export_sync_file().

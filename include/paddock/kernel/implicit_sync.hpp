@@ -77,7 +77,7 @@ class implicit_sync {
   /// Before the FD leaves the process: waits for what only this process can signal, and gives the kernel the rest.
   /// Returns signaled or timed_out, and then the kernel was given nothing. Requires: the caller does not have the lock.
   /// Errors: as push() and reservation::lock().
-  [[nodiscard]] result<wait_status> flush(reservation& from, deadline until) const noexcept {
+  [[nodiscard]] result<wait_status> flush_implicit(reservation& from, deadline until) const noexcept {
     for (;;) {
       PADDOCK_TRY(const fence_snapshot pending, from.snapshot(usage::read));
       for (const fence_ptr& each : pending) {

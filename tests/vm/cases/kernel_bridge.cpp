@@ -400,13 +400,13 @@ TEST_CASE("implicit_sync: a reservation gives the kernel what is the kernel's, a
     CHECK(code_of(kernels.push(*held, jobs)) == errc::not_exportable);
   }
   CHECK(memory.buffer().poll(access::read) == done);  // Nothing was given.
-  CHECK(kernels.flush(jobs, deadline::in(20ms)) == late);
+  CHECK(kernels.flush_implicit(jobs, deadline::in(20ms)) == late);
   CHECK(memory.buffer().poll(access::read) == done);
   std::thread other([&] {
     std::this_thread::sleep_for(20ms);
     ours->signal();
   });
-  CHECK(kernels.flush(jobs, deadline::in(5s)) == done);
+  CHECK(kernels.flush_implicit(jobs, deadline::in(5s)) == done);
   other.join();
   CHECK(memory.buffer().poll(access::read) == late);  // The kernel has its own job back.
   work.complete();
