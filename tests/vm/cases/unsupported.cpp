@@ -9,6 +9,7 @@
 #include <paddock/kernel/probe.hpp>
 #include <paddock/vfio/bar_export.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
+#include <paddock/vfio/container.hpp>
 
 #include <algorithm>
 #include <cstring>
