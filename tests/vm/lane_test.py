@@ -133,6 +133,7 @@ def check_timeout(folder: Path) -> None:
     status, text = result(folder, "hangs")
     equal(status, 124)
     contains(text, "begun\n")
+    contains(text, " sleep, state S (sleeping)\n")
     seconds = json.loads((folder / "run/6.json").read_text())["seconds"]
     equal(1.9 < seconds < 10, True)
 
