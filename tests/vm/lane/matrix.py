@@ -7,7 +7,7 @@ _NOT_ASKED = "not asked"
 _HEAD = """# What each kernel can do
 
 What `kernel::probe()`, `drm::probe()` and `vfio::probe_bar_export()` answer on the kernels of the VM lane
-([tests/vm/README.md](../tests/vm/README.md)), as `tests/vm/cases/uapi_answers.cpp` asks them in a guest. A "no" and an
+(`tests/vm/README.md`), as `tests/vm/cases/uapi_answers.cpp` asks them in a guest. A "no" and an
 "unknown" have the error that the probe gives as its reason. Features of dma-bufs are asked of a heap's buffer or a
 udmabuf, and where there is neither of vgem's; `virtio_gpu` and `vgem` are the DRM drivers that are asked;
 `kernel::p2pmem` is whether the kernel's driver lends the drive's memory (`PCI_P2PDMA`).
