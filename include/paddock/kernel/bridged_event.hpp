@@ -89,7 +89,9 @@ class bridged_event {
     void get() noexcept { references.fetch_add(1); }
     void put() noexcept {
       if (references.fetch_sub(1) == 1) {
+#ifndef __clang_analyzer__  // It does not follow the count.
         delete this;
+#endif
       }
     }
 

@@ -20,7 +20,8 @@ TEST_CASE("what is no DRM node is refused, and closed") {
   auto adopted = detail::open("/dev/null", O_RDONLY, "open");
   REQUIRE(adopted);
   const int number = adopted->get();
-  CHECK_FALSE(drm::device::adopt(*std::move(adopted)));
+  const auto refused = drm::device::adopt(*std::move(adopted));
+  CHECK_FALSE(refused);
   CHECK(::fcntl(number, F_GETFD) == -1);
 }
 

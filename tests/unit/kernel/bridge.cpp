@@ -255,6 +255,7 @@ TEST_CASE("bridge: whether it was canceled or told first, it ends once, from man
     }
   };
   std::vector<std::thread> workers;
+  workers.reserve(3);
   for (unsigned i = 0; i < 4; ++i) {
     workers.emplace_back(work, i + 1);
   }
@@ -281,6 +282,7 @@ TEST_CASE("bridge: events come and go while its thread ends and starts") {
     }
   };
   std::vector<std::thread> workers;
+  workers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     workers.emplace_back(work, i);
   }
