@@ -20,21 +20,20 @@
 #include <paddock/kernel/fence_bridge.hpp>
 
 #include "catch.hpp"
+#include "processes.hpp"
 
 namespace paddock::kernel {
 
 namespace {
 
 using namespace std::chrono_literals;
+using test::threads;
 constexpr auto done = wait_status::signaled;
 constexpr auto late = wait_status::timed_out;
 
 template <class T>
 errc code_of(const result<T>& answer) {
   return answer ? errc{} : answer.error().code;
-}
-std::ptrdiff_t threads() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
 }
 /// Without those that linger of an earlier case, and with ThreadSanitizer's own, which comes with the first one.
 std::ptrdiff_t threads_at_rest() {

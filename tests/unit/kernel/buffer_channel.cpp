@@ -18,12 +18,15 @@
 #include <paddock/kernel/buffer_channel.hpp>
 
 #include "catch.hpp"
+#include "processes.hpp"
 
 namespace paddock::kernel {
 
 namespace {
 
 using namespace std::chrono_literals;
+using test::descriptors;
+using test::send_raw;
 deadline soon() { return deadline::in(50ms); }
 deadline long_enough() { return deadline::in(10s); }
 
@@ -31,31 +34,10 @@ template <class T>
 errc code_of(const result<T>& answer) {
   return answer ? errc{} : answer.error().code;
 }
-std::ptrdiff_t descriptors() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
-}
 std::pair<buffer_channel, buffer_channel> make_ends() {
   auto made = buffer_channel::pair();
   REQUIRE(made);
   return *std::move(made);
-}
-/// Sends whatever a peer may send.
-void send_raw(borrowed_fd socket, const void* bytes, std::size_t size, const std::vector<int>& fds) {
-  iovec text{const_cast<void*>(bytes), size};
-  std::vector<std::byte> room(CMSG_SPACE(sizeof(int) * fds.size()));
-  msghdr packet{};
-  packet.msg_iov = &text;
-  packet.msg_iovlen = 1;
-  if (!fds.empty()) {
-    packet.msg_control = room.data();
-    packet.msg_controllen = room.size();
-    cmsghdr* const rights = CMSG_FIRSTHDR(&packet);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
-    std::memcpy(CMSG_DATA(rights), fds.data(), sizeof(int) * fds.size());
-  }
-  REQUIRE(::sendmsg(socket.get(), &packet, MSG_NOSIGNAL) == static_cast<ssize_t>(size));
 }
 detail::wire_message message_of(detail::message_kind kind) {
   detail::wire_message made;

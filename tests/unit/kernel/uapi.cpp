@@ -15,6 +15,7 @@
 #include <paddock/base/uapi/dma_buf.hpp>
 #include <paddock/base/uapi/dma_heap.hpp>
 #include <paddock/base/uapi/futex.hpp>
+#include <paddock/base/uapi/iommufd.hpp>
 #include <paddock/base/uapi/membarrier.hpp>
 #include <paddock/base/uapi/sync_file.hpp>
 #include <paddock/base/uapi/udmabuf.hpp>
@@ -309,4 +310,15 @@ TEST_CASE("every structure of ours is zero but for what the kernel wants otherwi
   CHECK(uapi::dma_heap_allocation{}.fd == 0);
   CHECK(uapi::udmabuf_create_item{}.pad == 0);
   CHECK(uapi::vfio_device_info{}.argsz == sizeof(uapi::vfio_device_info));
+}
+
+TEST_CASE("the mirrors of iommufd, which these headers do not have, have the sizes and numbers of Linux 7.2") {
+  CHECK(sizeof(uapi::iommu_ioas_alloc) == 12);
+  CHECK(sizeof(uapi::iommu_ioas_iova_ranges) == 32);
+  CHECK(sizeof(uapi::iommu_ioas_map) == 40);
+  CHECK(sizeof(uapi::iommu_ioas_map_file) == 40);
+  CHECK(sizeof(uapi::iommu_ioas_unmap) == 24);
+  CHECK(sizeof(uapi::vfio_device_bind_iommufd) == 16);
+  CHECK(uapi::iommu_ioas_map_file_ioctl == 0x3b8f);
+  CHECK(uapi::vfio_device_bind_iommufd_ioctl == 0x3b76);
 }

@@ -18,6 +18,7 @@
 #include <paddock/resv/registry.hpp>
 
 #include "kernel_support.hpp"
+#include "processes.hpp"
 
 // In the namespace, because at global scope `access` is also access(2).
 namespace paddock::kernel {
@@ -25,6 +26,7 @@ namespace paddock::kernel {
 namespace {
 
 using namespace std::chrono_literals;
+using test::threads;
 constexpr auto done = wait_status::signaled;
 constexpr auto late = wait_status::timed_out;
 
@@ -33,9 +35,6 @@ errc code_of(const result<T>& answer) {
   return answer ? errc{} : answer.error().code;
 }
 
-std::ptrdiff_t threads() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
-}
 /// Waits until this process has no more threads: one that has told everything ends a little later.
 bool comes_down_to(std::ptrdiff_t wanted) {
   for (int i = 0; i < 300 && threads() > wanted; ++i) {

@@ -19,6 +19,7 @@
 #include <paddock/kernel/udmabuf_source.hpp>
 
 #include "kernel_support.hpp"
+#include "processes.hpp"
 
 // In the namespace, because at global scope `access` is also access(2).
 namespace paddock::kernel {
@@ -26,15 +27,14 @@ namespace paddock::kernel {
 namespace {
 
 using namespace std::chrono_literals;
+using test::descriptors;
+using test::send_raw;
 deadline soon() { return deadline::in(50ms); }
 deadline long_enough() { return deadline::in(10s); }
 
 template <class T>
 errc code_of(const result<T>& answer) {
   return answer ? errc{} : answer.error().code;
-}
-std::ptrdiff_t descriptors() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
 }
 
 udmabuf make_memory(std::uint64_t size, const char* name = "shared") {
@@ -70,25 +70,6 @@ result<void> reclaim(moving_buffer& buffer) {
 result<void> move_to_the_other_place(moving_buffer& buffer) {
   const auto held = buffer.lock();
   return buffer.move(*held, 1 - *buffer.where(*held), long_enough());
-}
-
-/// Sends whatever a peer may send.
-void send_raw(borrowed_fd socket, const void* bytes, std::size_t size, std::vector<int> fds) {
-  iovec text{const_cast<void*>(bytes), size};
-  std::vector<std::byte> room(CMSG_SPACE(sizeof(int) * fds.size()));
-  msghdr packet{};
-  packet.msg_iov = &text;
-  packet.msg_iovlen = 1;
-  if (!fds.empty()) {
-    packet.msg_control = room.data();
-    packet.msg_controllen = room.size();
-    cmsghdr* const rights = CMSG_FIRSTHDR(&packet);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
-    std::memcpy(CMSG_DATA(rights), fds.data(), sizeof(int) * fds.size());
-  }
-  REQUIRE(::sendmsg(socket.get(), &packet, MSG_NOSIGNAL) == static_cast<ssize_t>(size));
 }
 
 }  // namespace

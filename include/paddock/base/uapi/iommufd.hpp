@@ -11,17 +11,12 @@
 namespace PADDOCK_NAMESPACE::uapi {
 
 // The numbers carry no size: each structure begins with its own.
-inline constexpr unsigned long iommu_destroy_ioctl = io(';', 0x80);
 inline constexpr unsigned long iommu_ioas_alloc_ioctl = io(';', 0x81);
 inline constexpr unsigned long iommu_ioas_iova_ranges_ioctl = io(';', 0x84);
 inline constexpr unsigned long iommu_ioas_map_ioctl = io(';', 0x85);
 inline constexpr unsigned long iommu_ioas_unmap_ioctl = io(';', 0x86);
 inline constexpr unsigned long iommu_ioas_map_file_ioctl = io(';', 0x8f);  ///< Since 6.13.
 
-struct iommu_destroy {
-  std::uint32_t size{sizeof(iommu_destroy)};
-  std::uint32_t id{0};
-};
 struct iommu_ioas_alloc {
   std::uint32_t size{sizeof(iommu_ioas_alloc)};
   std::uint32_t flags{0};
