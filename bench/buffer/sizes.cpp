@@ -50,7 +50,7 @@ const bool registered = [] {
   add_size<dma_buf<memory_exporter>>("dma_buf", "memory_exporter");
   add_size<dma_buf<memory_exporter, revocable>>("dma_buf", "memory_exporter, revocable");
   add_size<dma_buf<placement_exporter<memory_source, memory_source>>>("dma_buf", "placement_exporter");
-  add_size<dma_buf<mixed_exporter<>>>("dma_buf", "mixed_exporter");
+  add_size<dma_buf<mixed_exporter<memory_exporter, memory_exporter>>>("dma_buf", "mixed_exporter of two memories");
   add_size<dma_buf<kernel::udmabuf_exporter>>("dma_buf", "kernel::udmabuf_exporter");
   add_size<dma_buf<kernel::heap_exporter>>("dma_buf", "kernel::heap_exporter");
   add_size<dma_buf<kernel::fd_exporter>>("dma_buf", "kernel::fd_exporter");

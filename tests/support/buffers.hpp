@@ -29,6 +29,7 @@ struct exporter_log {
   bool refuse_pin{false};
   bool refuse_allocation{false};
   bool refuse_cpu{false};
+  bool refuse_end{false};
 };
 
 /// No more than an exporter must have.

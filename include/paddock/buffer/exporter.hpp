@@ -6,6 +6,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include <paddock/base/ids.hpp>
@@ -23,6 +24,12 @@ class buffer_core;
 
 /// Whether an exporter's storage is behind a BAR, so that a device reaches it peer to peer or not at all.
 enum class p2p_segments : std::uint8_t { never, maybe, always };
+
+/// What holds for all of these together, exporters or sources of storage.
+template <class... Each>
+inline constexpr p2p_segments p2p_of_all = ((Each::p2p == p2p_segments::never) && ...)    ? p2p_segments::never
+                                           : ((Each::p2p == p2p_segments::always) && ...) ? p2p_segments::always
+                                                                                          : p2p_segments::maybe;
 
 /// What every exporter has. All else is optional, and named by the concepts below.
 ///
@@ -95,6 +102,12 @@ concept identified_exporter = exporter<E> && requires(const E& e) {
   noexcept->std::same_as<buffer_id>;
 };
 
+/// It says for people what it is, which describe() prints. Kernel: dma_buf.exp_name.
+template <class E>
+concept named_exporter = exporter<E> && requires(const E& e) {
+  { e.name() } -> std::convertible_to<std::string>;
+};
+
 /// It has to know its buffer: its storage goes with a device's reset, say. bound() is called once, at the end of
 /// dma_buf::create(). hold_storage() is called by dma_buf::restore(): it fails while there is no storage to give new
 /// life to, and keeps it there as long as what it returns lives. Both may take what is taken before reservations. The
@@ -107,7 +120,13 @@ concept bound_exporter = exporter<E> && requires(E& e, const E& seen, detail::bu
   noexcept;
 };
 
-/// All of its storage is registers, which are never moved, bounced or copied: attachments are p2p_only, and that is
+/// hold_storage() that does not wait, but fails with errc::busy: for who holds another exporter's storage meanwhile.
+template <class E>
+concept try_bound_exporter = bound_exporter<E> && requires(const E& seen) {
+  requires std::same_as<decltype(seen.try_hold_storage()), decltype(seen.hold_storage())>;
+};
+
+/// There are registers in its storage, which are never moved, bounced or copied: attachments are p2p_only, and that is
 /// their default.
 template <class E>
 concept register_exporter = exporter<E> && requires {

@@ -46,6 +46,14 @@ concept bound_source = storage_source<S> && requires(S& s, detail::buffer_core& 
   noexcept->std::same_as<result<void>>;
 };
 
+/// Its allocate() may fail with errc::busy where it would have to wait, for something that is taken before
+/// reservations: wait_and_allocate() waits, and is what a buffer begins with, when nobody holds its reservation yet.
+template <class S>
+concept waiting_source = storage_source<S> && requires(S& s, std::uint64_t bytes) {
+  { s.wait_and_allocate(bytes) }
+  noexcept->std::same_as<result<storage_ptr>>;
+};
+
 /// Memory of this process.
 class memory_source {
  public:
@@ -62,16 +70,13 @@ static_assert(storage_source<memory_source>);
 /// somebody maps it who does not reach it where it is, to the first place with which all attachments are content, so
 /// that the same attachments never move it twice. Where there is no such place it stays, and who does not reach it has
 /// a copy (a bounce), or errc::unreachable, as that attachment's route policy says. last_move() of the buffer says
-/// where it went and why. When a source takes its storage back while the bytes
-/// are there, the buffer is revoked; restore() gives it fresh storage, of the first source that has some.
+/// where it went and why. When a source takes its storage back while the bytes are there, the buffer is revoked;
+/// restore() gives it fresh storage, of the first source that has some.
 template <storage_source... Sources>
 requires(sizeof...(Sources) > 0) class placement_exporter {
  public:
   using residency = movable;
-  static constexpr p2p_segments p2p =
-      ((Sources::p2p == p2p_segments::never) && ...)
-          ? p2p_segments::never
-          : (((Sources::p2p == p2p_segments::always) && ...) ? p2p_segments::always : p2p_segments::maybe);
+  static constexpr p2p_segments p2p = p2p_of_all<Sources...>;
   static constexpr bool revokes = (Sources::revokes || ...);
 
   /// `bytes` are rounded up to whole pages.
@@ -80,12 +85,19 @@ requires(sizeof...(Sources) > 0) class placement_exporter {
 
   /// Errors: those of the last source, when no source has room.
   [[nodiscard]] result<storage_ptr> initial_storage() noexcept {
-    for (initial_ = 0; initial_ + 1 < place_count(); ++initial_) {
-      if (result<storage_ptr> made = allocate(initial_); made) {
-        return made;
+    result<storage_ptr> made = fail(errc::unexpected, "placement_exporter");
+    const auto has_room = [&](auto& source) {
+      ++initial_;
+      if constexpr (waiting_source<std::remove_reference_t<decltype(source)>>) {
+        made = source.wait_and_allocate(bytes_);
+      } else {
+        made = source.allocate(bytes_);
       }
-    }
-    return allocate(initial_);
+      return made.has_value();
+    };
+    initial_ = SIZE_MAX;
+    std::apply([&](Sources&... each) { static_cast<void>((has_room(each) || ...)); }, sources_);
+    return made;
   }
   [[nodiscard]] std::size_t place_count() const noexcept { return sizeof...(Sources); }
   [[nodiscard]] std::size_t initial_place() const noexcept { return initial_; }

@@ -44,6 +44,6 @@ class basic_bar_exporter : public detail::exported_bar {
 using bar_exporter = basic_bar_exporter<storage_kind::device_memory>;
 /// Registers: a device that writes them rings the other one's doorbells. Whole pages, and so all that is in them.
 using doorbell_exporter = basic_bar_exporter<storage_kind::registers>;
-static_assert(exporter<bar_exporter> && exporter<doorbell_exporter>);
+static_assert(try_bound_exporter<bar_exporter> && try_bound_exporter<doorbell_exporter>);
 
 }  // namespace PADDOCK_NAMESPACE::vfio

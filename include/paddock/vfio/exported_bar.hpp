@@ -103,11 +103,9 @@ class exported_bar {
     const checked_lock_section order(revocation_list::lock_name, where_.listeners_.get(), at);
     return stays;
   }
-
- protected:
-  /// The same for who holds a reservation, so that it may not wait. Errors: also busy, while the device is being
-  /// reset, or maps something.
-  [[nodiscard]] result<std::unique_lock<std::recursive_mutex>> hold_if_there() const noexcept {
+  /// The same for who may not wait, because it holds a reservation or another device's storage. Errors: also busy,
+  /// while the device is being reset, or maps something.
+  [[nodiscard]] result<std::unique_lock<std::recursive_mutex>> try_hold_storage() const noexcept {
     auto stays = where_.listeners_->try_lock();
     if (!stays.owns_lock()) {
       return fail(errc::busy, "bar_exporter: the device is being reset, or maps something");
@@ -115,6 +113,8 @@ class exported_bar {
     PADDOCK_TRY_VOID(check_there());
     return stays;
   }
+
+ protected:
   /// From here on the buffer is told when what is in its place of that number goes. Errors: no_device, out_of_memory.
   [[nodiscard]] result<void> join(paddock::detail::buffer_core& buffer, std::size_t place) noexcept {
     link_.reset(new (std::nothrow) buffer_link(where_.listeners_, options_.patience));

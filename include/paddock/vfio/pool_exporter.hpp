@@ -54,6 +54,10 @@ class basic_pool_exporter : public detail::exported_bar {
     PADDOCK_TRY_VOID(check());
     return exported_bar::hold_storage();
   }
+  [[nodiscard]] auto try_hold_storage() const noexcept -> decltype(exported_bar::try_hold_storage()) {
+    PADDOCK_TRY_VOID(check());
+    return exported_bar::try_hold_storage();
+  }
 
  private:
   using pages = std::shared_ptr<pci::basic_pool_memory<Allocator>>;
@@ -69,6 +73,6 @@ class basic_pool_exporter : public detail::exported_bar {
 };
 
 using pool_exporter = basic_pool_exporter<pci::page_allocator>;
-static_assert(exporter<pool_exporter>);
+static_assert(try_bound_exporter<pool_exporter>);
 
 }  // namespace PADDOCK_NAMESPACE::vfio

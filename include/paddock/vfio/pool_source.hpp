@@ -45,12 +45,14 @@ class basic_pool_source : detail::exported_bar {
   /// Errors: busy (the device is being reset, or maps something); revoked (its memory does not answer); no_device;
   /// those of the pool's allocate(); not_mappable; out_of_memory.
   [[nodiscard]] result<storage_ptr> allocate(std::uint64_t bytes) noexcept {
-    PADDOCK_TRY(const auto stays, hold_if_there());
-    PADDOCK_TRY(auto pages, pool_->allocate(bytes));
-    const pci::bar_memory at = pages.where();
-    PADDOCK_TRY(const segment all, part(storage_kind::device_memory, at.offset, at.size));
-    return make_storage(std::pair(std::make_unique<pci::basic_pool_memory<Allocator>>(std::move(pages)), window()),
-                        all);
+    PADDOCK_TRY(const auto stays, try_hold_storage());
+    return allocate_there(bytes);
+  }
+  /// The same, when it is known whether the device's memory answers: not busy. Requires: the thread holds no
+  /// reservation.
+  [[nodiscard]] result<storage_ptr> wait_and_allocate(std::uint64_t bytes) noexcept {
+    PADDOCK_TRY(const auto stays, hold_storage());
+    return allocate_there(bytes);
   }
   [[nodiscard]] result<void> bound(paddock::detail::buffer_core& buffer, std::size_t place) noexcept {
     auto joined = join(buffer, place);
@@ -62,10 +64,19 @@ class basic_pool_source : detail::exported_bar {
   basic_pool_source(pci::basic_pool<Allocator>& pool, bar_slice where, const bar_export_options& options) noexcept
       : exported_bar(std::move(where), options), pool_(&pool) {}
 
+  /// Requires: the storage is held.
+  [[nodiscard]] result<storage_ptr> allocate_there(std::uint64_t bytes) noexcept {
+    PADDOCK_TRY(auto pages, pool_->allocate(bytes));
+    const pci::bar_memory at = pages.where();
+    PADDOCK_TRY(const segment all, part(storage_kind::device_memory, at.offset, at.size));
+    return make_storage(std::pair(std::make_unique<pci::basic_pool_memory<Allocator>>(std::move(pages)), window()),
+                        all);
+  }
+
   pci::basic_pool<Allocator>* pool_;
 };
 
 using pool_source = basic_pool_source<pci::page_allocator>;
-static_assert(bound_source<pool_source>);
+static_assert(bound_source<pool_source> && waiting_source<pool_source>);
 
 }  // namespace PADDOCK_NAMESPACE::vfio

@@ -12,11 +12,15 @@
 #include <paddock/buffer/cpu_device.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/buffer/mover.hpp>
+#include <paddock/buffer/placement.hpp>
 
+#include "buffers.hpp"
 #include "catch.hpp"
 
 namespace paddock {
 namespace {
+
+using namespace test;  // NOLINT(google-build-using-namespace): the tests are about these.
 
 constexpr std::size_t page = 4096;
 
@@ -110,7 +114,7 @@ TEST_CASE("storage of parts is refused without parts, and with an empty one") {
   pieces all({1});
   const std::array<storage_ptr, 2> with_hole{all.kept[0], nullptr};
   CHECK(concatenate(with_hole).error() == errc::invalid_argument);
-  CHECK(mixed_exporter<>::create({}).error() == errc::invalid_argument);
+  CHECK(code_of(dma_buf<storage_exporter<>>::create(storage_exporter<>(nullptr))) == errc::invalid_argument);
 }
 
 TEST_CASE("parts live as long as the storage made of them") {
@@ -181,17 +185,15 @@ TEST_CASE("registers among the parts are never copied, and no byte before them e
   CHECK(std::ranges::all_of(target.bytes, [](std::byte b) { return b == std::byte{0}; }));
 }
 
-TEST_CASE("a mixed buffer is a buffer: the CPU has a copy of what it cannot map, and the parts have what it wrote") {
+TEST_CASE("a buffer of mixed storage: the CPU has a copy of what it cannot map, and the parts have what it wrote") {
   pieces all({page, 2 * page, page});
   const auto wanted = pattern(4 * page);
   all.fill(wanted);
-  auto from = mixed_exporter<false>::create(all.kept);
-  REQUIRE(from);
-  auto buffer = dma_buf<mixed_exporter<false>>::create(std::move(*from));
+  auto buffer = dma_buf<storage_exporter<false>>::create(storage_exporter<false>(*concatenate(all.kept)));
   REQUIRE(buffer);
   CHECK((*buffer)->size() == 4 * page);
   cpu_device cpu;
-  attachment<dma_buf<mixed_exporter<false>>, cpu_device> attached;
+  attachment<dma_buf<storage_exporter<false>>, cpu_device> attached;
   REQUIRE(attached.attach(*buffer, cpu));
   auto mapped = attached.map(direction::bidirectional);
   REQUIRE(mapped);
@@ -209,7 +211,7 @@ TEST_CASE("a mixed buffer is a buffer: the CPU has a copy of what it cannot map,
   CHECK((*buffer)->statistics().routes().of(fallback::no_route) == 1);
 }
 
-TEST_CASE("a mixed buffer of memory in a row is mapped where it is") {
+TEST_CASE("a buffer of mixed storage that is memory in a row is mapped where it is") {
   const auto pages = allocate_memory(2 * page);
   REQUIRE(pages);
   std::byte* const first = (*pages)->segments()[0].address;
@@ -217,15 +219,168 @@ TEST_CASE("a mixed buffer of memory in a row is mapped where it is") {
     return *make_storage(*pages, segment{.length = page, .address = first + offset});
   };
   const std::array<storage_ptr, 2> halves{half(0), half(page)};
-  auto buffer = dma_buf<mixed_exporter<false>>::create(*mixed_exporter<false>::create(halves));
+  auto buffer = dma_buf<storage_exporter<false>>::create(storage_exporter<false>(*concatenate(halves)));
   REQUIRE(buffer);
   cpu_device cpu;
-  attachment<dma_buf<mixed_exporter<false>>, cpu_device> attached;
+  attachment<dma_buf<storage_exporter<false>>, cpu_device> attached;
   REQUIRE(attached.attach(*buffer, cpu));
   const auto mapped = attached.map(direction::to_device);
   REQUIRE(mapped);
   CHECK(mapped->mapped().bytes().data() == first);
   CHECK(mapped->mapped().bytes().size() == 2 * page);
+}
+
+namespace {
+
+/// Everything that an exporter may want to be told of; behind a BAR when Kind says so.
+template <storage_kind Kind = storage_kind::memory>
+struct talkative_exporter {
+  static constexpr p2p_segments p2p = Kind == storage_kind::memory ? p2p_segments::never : p2p_segments::always;
+  static constexpr bool revokes = false;
+  static constexpr bool has_registers = Kind == storage_kind::registers;
+  explicit talkative_exporter(exporter_log& into) noexcept : log(&into) {}
+  [[nodiscard]] result<storage_ptr> initial_storage() noexcept {
+    if (log->refuse_allocation) {
+      return fail(errc::out_of_memory, "test");
+    }
+    PADDOCK_TRY(own, allocate_device_memory(Kind));
+    return own;
+  }
+  [[nodiscard]] result<void> pin() noexcept {
+    ++log->pins;
+    return log->refuse_pin ? result<void>(fail(errc::busy, "test")) : result<void>();
+  }
+  void unpin() noexcept { ++log->unpins; }
+  [[nodiscard]] result<void> sync_for_device(const storage& bytes, direction) noexcept {
+    ++log->syncs_for_device;
+    synced = &bytes;
+    return log->refuse_cpu ? result<void>(fail(errc::io, "test")) : result<void>();
+  }
+  [[nodiscard]] result<void> sync_for_cpu(const storage& bytes, direction) noexcept {
+    ++log->syncs_for_cpu;
+    synced = &bytes;
+    return log->refuse_cpu ? result<void>(fail(errc::io, "test")) : result<void>();
+  }
+  [[nodiscard]] result<void> begin_cpu_access(access) noexcept {
+    ++log->cpu_begins;
+    return log->refuse_cpu ? result<void>(fail(errc::io, "test")) : result<void>();
+  }
+  [[nodiscard]] result<void> end_cpu_access(access) noexcept {
+    ++log->cpu_ends;
+    return log->refuse_end ? result<void>(fail(errc::io, "test")) : result<void>();
+  }
+  exporter_log* log;
+  storage_ptr own;
+  const storage* synced{nullptr};
+};
+using talkative = talkative_exporter<>;
+using with_quiet = mixed_exporter<talkative, archetype_exporter, talkative>;
+static_assert(pinning_exporter<with_quiet> && caching_exporter<with_quiet> && bracketing_exporter<with_quiet>);
+
+struct two_logs {
+  exporter_log first;
+  exporter_log last;
+  [[nodiscard]] with_quiet exporter() { return with_quiet(talkative(first), archetype_exporter(), talkative(last)); }
+};
+
+struct kernels_exporter : archetype_exporter {
+  using residency = kernel_managed;
+  static constexpr bool maps_by_address = false;
+};
+
+}  // namespace
+
+TEST_CASE("a mixed buffer can what its parts can, and no more") {
+  using plain = mixed_exporter<archetype_exporter, archetype_exporter>;
+  static_assert(!pinning_exporter<plain> && !caching_exporter<plain> && !bracketing_exporter<plain>);
+  static_assert(!bound_exporter<plain> && !relocating_exporter<plain> && !identified_exporter<plain>);
+  static_assert(!register_exporter<plain> && plain::p2p == p2p_segments::never && !plain::revokes);
+  static_assert(std::same_as<dma_buf<plain>::policies::residency, pinned>);
+  static_assert(std::same_as<dma_buf<plain>::policies::route, prefer_p2p>);
+
+  using revoked = mixed_exporter<archetype_exporter, revoking_test_exporter>;
+  static_assert(revoked::revokes && revoked::p2p == p2p_segments::maybe);
+  static_assert(std::same_as<dma_buf<revoked>::policies::residency, revocable>);
+  static_assert(mixed_exporter<revoking_test_exporter, revoking_test_exporter>::p2p == p2p_segments::always);
+
+  using kernels = mixed_exporter<archetype_exporter, kernels_exporter>;
+  static_assert(!kernels::maps_by_address && plain::maps_by_address);
+  static_assert(std::same_as<dma_buf<kernels>::policies::residency, kernel_managed>);
+
+  using bells = mixed_exporter<archetype_exporter, talkative_exporter<storage_kind::registers>>;
+  static_assert(register_exporter<bells>);
+  static_assert(std::same_as<dma_buf<bells>::policies::route, p2p_only>);
+}
+
+TEST_CASE("a mixed buffer has the storage of its parts, or is not made") {
+  two_logs logs;
+  {
+    auto buffer = dma_buf<with_quiet>::create(logs.exporter());
+    REQUIRE(buffer);
+    CHECK((*buffer)->size() == 3 * buffer_bytes);
+    const resv_lock held = *(*buffer)->lock();
+    const auto whole = *(*buffer)->storage(held);
+    REQUIRE(whole->segments().size() == 3);
+    CHECK(whole->segments()[0].address == (*buffer)->exporter().part<0>().own->segments()[0].address);
+    CHECK(whole->segments()[2].address == (*buffer)->exporter().part<2>().own->segments()[0].address);
+  }
+  logs.last.refuse_allocation = true;
+  CHECK(code_of(dma_buf<with_quiet>::create(logs.exporter())) == errc::out_of_memory);
+}
+
+TEST_CASE("a mixed buffer is pinned in all its parts or in none") {
+  two_logs logs;
+  auto buffer = *dma_buf<with_quiet>::create(logs.exporter());
+  test_device engine;
+  {
+    attachment<dma_buf<with_quiet>, test_device> held;
+    REQUIRE(held.attach(buffer, engine));
+    CHECK((logs.first.pins == 1 && logs.last.pins == 1));
+    CHECK((logs.first.unpins == 0 && logs.last.unpins == 0));
+  }
+  CHECK((logs.first.unpins == 1 && logs.last.unpins == 1));
+  logs.last.refuse_pin = true;
+  attachment<dma_buf<with_quiet>, test_device> refused;
+  CHECK(code_of(refused.attach(buffer, engine)) == errc::busy);
+  CHECK((logs.first.pins == 2 && logs.last.pins == 2));
+  CHECK((logs.first.unpins == 2 && logs.last.unpins == 1));
+  logs.last.refuse_pin = false;
+  logs.first.refuse_pin = true;
+  CHECK(code_of(refused.attach(buffer, engine)) == errc::busy);
+  CHECK((logs.last.pins == 2 && logs.first.unpins == 2));
+}
+
+TEST_CASE("an access by CPU to a mixed buffer is bracketed in all its parts or in none") {
+  two_logs logs;
+  auto buffer = *dma_buf<with_quiet>::create(logs.exporter());
+  // The bytes are not in a row, so the access itself is refused, after the brackets.
+  CHECK(code_of(cpu_access<access::read>::begin(*buffer)) == errc::not_mappable);
+  CHECK((logs.first.cpu_begins == 1 && logs.last.cpu_begins == 1));
+  CHECK((logs.first.cpu_ends == 1 && logs.last.cpu_ends == 1));
+  logs.last.refuse_cpu = true;
+  CHECK(code_of(cpu_access<access::read>::begin(*buffer)) == errc::io);
+  CHECK((logs.first.cpu_begins == 2 && logs.last.cpu_begins == 2));
+  CHECK((logs.first.cpu_ends == 2 && logs.last.cpu_ends == 1));
+  with_quiet alone = logs.exporter();
+  logs.first.refuse_end = true;
+  CHECK(code_of(alone.end_cpu_access(access::read)) == errc::io);
+  CHECK((logs.first.cpu_ends == 3 && logs.last.cpu_ends == 2));
+}
+
+TEST_CASE("each part of a mixed buffer cares for the caches over its own bytes, and one of them over a copy") {
+  two_logs logs;
+  with_quiet from = logs.exporter();
+  const auto whole = *from.initial_storage();
+  REQUIRE(from.sync_for_device(*whole, direction::to_device));
+  CHECK((logs.first.syncs_for_device == 1 && logs.last.syncs_for_device == 1));
+  CHECK(from.part<0>().synced == from.part<0>().own.get());
+  CHECK(from.part<2>().synced == from.part<2>().own.get());
+  const auto shadow = *allocate_memory(3 * buffer_bytes);
+  REQUIRE(from.sync_for_cpu(*shadow, direction::from_device));
+  CHECK((logs.first.syncs_for_cpu == 1 && logs.last.syncs_for_cpu == 0));
+  CHECK(from.part<0>().synced == shadow.get());
+  logs.last.refuse_cpu = true;
+  CHECK(code_of(from.sync_for_cpu(*whole, direction::from_device)) == errc::io);
 }
 
 }  // namespace paddock

@@ -46,7 +46,8 @@ static_assert(has_size<dma_buf<memory_exporter, revocable>, 512>);
 static_assert(has_size<dma_buf<memory_exporter, no_auto_fence, spin_wait, sync_explicit, system_only>, 512>);
 static_assert(has_size<dma_buf<caching_memory>, 512>);
 static_assert(has_size<moving, 512>);
-static_assert(has_size<dma_buf<mixed_exporter<>>, 512>);
+static_assert(has_size<dma_buf<storage_exporter<>>, 512>);
+static_assert(has_size<dma_buf<mixed_exporter<memory_exporter, memory_exporter>>, 512>);
 
 static_assert(has_size<attachment<fixed, dma_device>, 72>);
 static_assert(has_size<attachment<fixed, dma_device, no_auto_fence, spin_wait, coherent, system_only>, 72>);
@@ -66,7 +67,7 @@ static_assert(has_size<detail::mapping_record<dma_device>, 80> && has_size<detai
 static_assert(has_size<segment, 48> && has_size<storage, 88>);
 static_assert(has_size<placement_exporter<memory_source>, 24> &&
               has_size<placement_exporter<memory_source, memory_source>, 24>);
-static_assert(has_size<memory_exporter, 8> && has_size<mixed_exporter<>, 8>);
+static_assert(has_size<memory_exporter, 8> && has_size<storage_exporter<>, 8>);
 
 }  // namespace
 }  // namespace paddock

@@ -102,16 +102,12 @@ bool window_has(const buffer_ptr<Buffer>& buffer, unsigned seed, std::size_t off
   return machine::has(seed, unwrap(guard.window().subspan(offset, edu::longest)));
 }
 
-/// A page of memory, and behind it a slice of a BAR, with which the whole buffer is revoked.
-struct half_exporter : vfio::bar_exporter {
-  static constexpr p2p_segments p2p = p2p_segments::maybe;
-  explicit half_exporter(vfio::bar_slice behind) noexcept : vfio::bar_exporter(std::move(behind)) {}
-  result<storage_ptr> initial_storage() noexcept {
-    PADDOCK_TRY(const storage_ptr memory, allocate_memory(page));
-    PADDOCK_TRY(const storage_ptr behind, vfio::bar_exporter::initial_storage());
-    return concatenate(std::array{memory, behind});
-  }
-};
+/// A page of memory, and behind it one of a BAR.
+using mixed = mixed_exporter<memory_exporter, vfio::bar_exporter>;
+mixed memory_and_bar(vfio::device& peer, std::uint64_t offset) {
+  return mixed(memory_exporter(page),
+               vfio::bar_exporter(unwrap(unwrap(peer.map_bar(bar_index(2))).slice(offset, page))));
+}
 
 }  // namespace
 
@@ -225,9 +221,8 @@ TEST_CASE("buffers: without certain routes a peer is refused or bounced, and wha
 TEST_CASE("buffers: memory and a BAR are one range of addresses") {
   machine m;
   auto peer = open_peer(m, "NVME_A");
-  using buffer = dma_buf<half_exporter>;
-  const auto made =
-      unwrap(buffer::create(half_exporter(unwrap(unwrap(peer.map_bar(bar_index(2))).slice(0x20000, page)))));
+  using buffer = dma_buf<mixed>;
+  const auto made = unwrap(buffer::create(memory_and_bar(peer, 0x20000)));
   importer<buffer> link;
   unwrap(link.attach(made, m.device));
   auto mapped = map_now(link);
@@ -309,6 +304,53 @@ TEST_CASE("buffers: a reset of the exporter revokes, and a restored buffer works
   static_cast<void>(m.put(10, mapped.iova()));
   CHECK(window_has(made, 9));
   CHECK(faults_after(faults) > faults);
+}
+
+TEST_CASE("buffers: memory and the BARs of two devices go together when one of them is reset, and come back") {
+  machine m;
+  auto first = open_peer(m, "NVME_A");
+  auto second = open_peer(m, "NVME_B");
+  using exporter_of_both = mixed_exporter<vfio::bar_exporter, memory_exporter, vfio::bar_exporter>;
+  const auto slice = [](vfio::device& of) {
+    return vfio::bar_exporter(unwrap(unwrap(of.map_bar(bar_index(2))).slice(0, page)));
+  };
+  using buffer = dma_buf<exporter_of_both>;
+  const auto made = unwrap(buffer::create(exporter_of_both(slice(first), memory_exporter(page), slice(second))));
+  const std::size_t faults = iommu_faults();
+  const std::size_t mapped_before = m.space.mapping_count();
+  unsigned seed = 40;
+  const auto use = [&](const mapping<vfio::device>& mapped) {
+    for (const std::uint64_t boundary : {page, 2 * page}) {
+      REQUIRE(m.put(++seed, mapped.iova(boundary - edu::longest / 2)));
+      std::array<std::byte, edu::longest> seen{};
+      REQUIRE(m.engine.read_from(mapped.iova(boundary - edu::longest / 2), edu::longest));
+      REQUIRE(m.engine.write_to(m.source.iova(), edu::longest));
+      std::memcpy(seen.data(), m.source.bytes().data(), seen.size());
+      CHECK(machine::has(seed, seen));
+    }
+  };
+  for (vfio::device* taken : {&second, &first}) {
+    importer<buffer> link;
+    unwrap(link.attach(made, m.device));
+    auto mapped = map_now(link);
+    use(mapped);
+    unwrap(taken->reset());
+    CHECK(made->status() == buffer_status::revoked);
+    CHECK(mapped.status() == mapping_status::revoked);
+    CHECK(m.space.mapping_count() == mapped_before);
+    unwrap(made->restore());
+  }
+  {
+    importer<buffer> link;
+    unwrap(link.attach(made, m.device));
+    auto mapped = map_now(link);
+    use(mapped);
+    second.close();
+    CHECK(mapped.status() == mapping_status::revoked);
+  }
+  CHECK(made->status() == buffer_status::dead);
+  CHECK(code(made->restore()) == errc::no_device);
+  CHECK(iommu_faults() == faults);
 }
 
 TEST_CASE("buffers: switching the exporter's memory off revokes, and the buffer comes back when it answers") {
@@ -442,10 +484,8 @@ TEST_CASE("buffers: nothing is left behind") {
       unwrap(peer.reset());
       unwrap(made->restore());
     }
-    const auto mixed = unwrap(
-        dma_buf<half_exporter>::create(half_exporter(unwrap(unwrap(peer.map_bar(bar_index(2))).slice(page, page)))));
-    importer<dma_buf<half_exporter>> of_mixed;
-    unwrap(of_mixed.attach(mixed, m.device));
+    importer<dma_buf<mixed>> of_mixed;
+    unwrap(of_mixed.attach(unwrap(dma_buf<mixed>::create(memory_and_bar(peer, page))), m.device));
     auto mapped_mixed = map_now(of_mixed);
     importer<bar_buffer> link;
     unwrap(link.attach(made, m.device));
