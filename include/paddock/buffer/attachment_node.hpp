@@ -4,15 +4,28 @@
 #pragma once
 
 #include <span>
+#include <string>
 
 #include <boost/intrusive/list.hpp>
 
+#include <paddock/base/ids.hpp>
 #include <paddock/buffer/jobs.hpp>
 #include <paddock/buffer/route_choice.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/resv/reservation.hpp>
 
-namespace PADDOCK_NAMESPACE::detail {
+namespace PADDOCK_NAMESPACE {
+
+/// What there is to say of an attachment, for people.
+struct attachment_facts {
+  std::string device{};             ///< As it calls itself; empty when it does not.
+  const char* residency{"pinned"};  ///< The policy, or which one of paddock's may do as much.
+  direction use{direction::bidirectional};
+  unsigned pins{0};
+  bool bounces{false};  ///< It works on a copy.
+};
+
+namespace detail {
 
 /// An attachment as its buffer sees it. All is called with the reservation held.
 class attachment_node : public boost::intrusive::list_base_hook<> {
@@ -36,9 +49,11 @@ class attachment_node : public boost::intrusive::list_base_hook<> {
   [[nodiscard]] virtual route_choice accepts(std::span<const segment> where) const noexcept = 0;
   /// Whether it was attached for good: it can bear no revocation.
   [[nodiscard]] virtual bool is_unrevocable() const noexcept = 0;
+  [[nodiscard]] virtual attachment_facts facts() const = 0;
 
  protected:
   ~attachment_node() = default;
 };
 
-}  // namespace PADDOCK_NAMESPACE::detail
+}  // namespace detail
+}  // namespace PADDOCK_NAMESPACE

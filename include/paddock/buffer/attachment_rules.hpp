@@ -4,9 +4,13 @@
 #pragma once
 
 #include <concepts>
+#include <string>
 
+#include <paddock/base/ids.hpp>
+#include <paddock/buffer/attachment_node.hpp>
 #include <paddock/buffer/device.hpp>
 #include <paddock/buffer/exporter.hpp>
+#include <paddock/policy/residency.hpp>
 #include <paddock/policy/selection.hpp>
 
 namespace PADDOCK_NAMESPACE::detail {
@@ -17,6 +21,23 @@ template <class Buffer, class Device>
 using attachment_defaults =
     policy_set<pinned, typename Buffer::policies::fencing, typename Buffer::policies::wait,
                typename cache_of<Device, typename Buffer::policies::cache>::type, typename Buffer::policies::route>;
+
+template <class Policies, class Device>
+[[nodiscard]] attachment_facts facts_of(const Device& device, direction use, unsigned pins, bool bounces) {
+  using residency = typename Policies::residency;
+  attachment_facts facts;
+  facts.use = use;
+  facts.pins = pins;
+  facts.bounces = bounces;
+  facts.residency = std::same_as<residency, kernel_managed> ? "kernel_managed"
+                    : residency::may_move                   ? "movable"
+                    : residency::may_revoke                 ? "revocable"
+                                                            : "pinned";
+  if constexpr (named_device<Device>) {
+    facts.device = device.name();
+  }
+  return facts;
+}
 
 /// True, or a sentence from the compiler.
 template <class Buffer, class Device, class Policies>

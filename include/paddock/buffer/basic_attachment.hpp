@@ -57,10 +57,8 @@ class basic_attachment final : private detail::attachment_node,
 
  private:
   using record = detail::mapping_record<Device>;
-  using armed = armed_attachment<basic_attachment, Device>;
-  friend armed;
+  friend armed_type;
   using turns = detail::turns<Buffer, Device, Policies>;
-
   static_assert(detail::obeys_rules<Buffer, Device, Policies>());
 
  public:
@@ -104,7 +102,7 @@ class basic_attachment final : private detail::attachment_node,
   /// what becomes of its jobs in flight, see `jobs`, or nothing. It is called with the reservation held: it neither
   /// takes it nor waits. Errors: wrong_lock; revoked; already_exists (it is armed); invalid_argument (not attached).
   template <class Hook>
-  [[nodiscard]] result<armed*> arm(const resv_lock& held, Hook hook, deadline until = deadline::never()) noexcept {
+  [[nodiscard]] result<armed_type*> arm(const resv_lock& held, Hook hook, deadline until = deadline::never()) noexcept {
     static_assert(!is_pinned, "paddock: a pinned attachment maps at once; arm() is for movable and revocable ones");
     PADDOCK_TRY_VOID(check(held, "attachment::arm"));
     if (hook_) {
@@ -114,10 +112,10 @@ class basic_attachment final : private detail::attachment_node,
       PADDOCK_TRY_VOID(pin_where_reached(held, until));
     }
     hook_ = hook_type(hook);
-    return static_cast<armed*>(this);
+    return static_cast<armed_type*>(this);
   }
   /// As above for a device whose mappings may go at any time without that anybody has to be told: vfio::device.
-  [[nodiscard]] result<armed*> arm(const resv_lock& held) noexcept {
+  [[nodiscard]] result<armed_type*> arm(const resv_lock& held) noexcept {
     static_assert(detail::yields_mappings<Device>() && !Policies::residency::may_move,
                   "paddock: arm(lock, hook): without a hook the importer would not be told");
     return arm(held, [](basic_attachment&, const resv_lock&) noexcept {});
@@ -125,14 +123,14 @@ class basic_attachment final : private detail::attachment_node,
   /// From here on it maps, and the storage stays where it is until unpin(): for a scanout, say. Not for as long as a
   /// user likes: others cannot have the place. Errors: wrong_lock, revoked, unreachable, those of the exporter. Kernel:
   /// dma_buf_pin.
-  [[nodiscard]] result<armed*> pin(const resv_lock& held, deadline until = deadline::never(),
-                                   [[maybe_unused]] place at = place::here()) noexcept {
+  [[nodiscard]] result<armed_type*> pin(const resv_lock& held, deadline until = deadline::never(),
+                                        [[maybe_unused]] place at = place::here()) noexcept {
     static_assert(Policies::residency::may_move,
                   "paddock: only a movable attachment is pinned for a while; the others are as long as they map");
     PADDOCK_TRY_VOID(check(held, "attachment::pin"));
     PADDOCK_TRY_VOID(pin_where_reached(held, until));
     pinned_at_ = at;
-    return static_cast<armed*>(this);
+    return static_cast<armed_type*>(this);
   }
   /// Errors: wrong_lock, invalid_argument (it is not pinned). Kernel: dma_buf_unpin.
   [[nodiscard]] result<void> unpin(const resv_lock& held) noexcept {
@@ -513,6 +511,9 @@ class basic_attachment final : private detail::attachment_node,
   }
   [[nodiscard]] bool has_mappings() const noexcept override { return records_.latest_mapped() != nullptr; }
   [[nodiscard]] bool is_unrevocable() const noexcept override { return is_pinned; }
+  [[nodiscard]] attachment_facts facts() const override {
+    return detail::facts_of<Policies>(*device_, use_, pins_, bounces_);
+  }
 
   // --- the end -----------------------------------------------------------------------------------------------------
 

@@ -87,6 +87,12 @@ class buffer_core {
   [[nodiscard]] std::size_t attachment_count() const noexcept { return attachments_.size(); }
   [[nodiscard]] const move_report& last_move() const noexcept { return last_move_; }
 
+  /// For describe().
+  template <class Visit>
+  void for_each_attachment(Visit visit) const {
+    std::for_each(attachments_.begin(), attachments_.end(), visit);
+  }
+
   void link(attachment_node& node) noexcept { attachments_.push_back(node); }
   void unlink(attachment_node& node) noexcept { attachments_.erase(attachments_.iterator_to(node)); }
 

@@ -39,7 +39,8 @@ class cpu_device {
     return mapped(std::span(first, static_cast<std::size_t>(s->size())));
   }
   [[nodiscard]] result<void> unmap(mapped&) noexcept { return {}; }
+  [[nodiscard]] static const char* name() noexcept { return "the CPU"; }
 };
-static_assert(device<cpu_device>);
+static_assert(named_device<cpu_device>);
 
 }  // namespace PADDOCK_NAMESPACE

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
@@ -42,6 +43,12 @@ template <class D>
 concept reaching_device = device<D> && requires(const D& d, const segment& where, direction dir) {
   { d.reach(where, dir) }
   noexcept->std::same_as<route_choice>;
+};
+
+/// It has a name for people, which describe() prints.
+template <class D>
+concept named_device = device<D> && requires(const D& d) {
+  { d.name() } -> std::convertible_to<std::string>;
 };
 
 namespace detail {

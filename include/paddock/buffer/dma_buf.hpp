@@ -11,6 +11,7 @@
 #include <new>
 #include <span>
 #include <stop_token>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -20,6 +21,7 @@
 #include <paddock/base/mmio.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
+#include <paddock/buffer/attachment_node.hpp>
 #include <paddock/buffer/core.hpp>
 #include <paddock/buffer/device.hpp>
 #include <paddock/buffer/exporter.hpp>
@@ -53,11 +55,13 @@ struct turns;
 
 }  // namespace detail
 
-/// What a buffer shares with others.
+/// What a buffer shares with others, and is called.
 struct buffer_options {
   /// The reservation of several buffers that move together. Requires: it outlives them. Null: one of its own, or that
   /// of its kernel object.
   paddock::reservation* reservation{nullptr};
+  /// For people: describe() begins with it. Requires: it outlives the buffer, as a literal does. Null: none.
+  const char* name{nullptr};
 };
 
 /// Made by create(), and kept by its references: attachments have one each. Its residency says what the exporter may
@@ -84,8 +88,8 @@ class basic_dma_buf final : private detail::buffer_core {
         PADDOCK_TRY(registered, reservation_of(from.id(), at));
       }
     }
-    auto* const made = new (std::nothrow)
-        basic_dma_buf(std::move(from), std::move(initial), options.reservation, std::move(registered));
+    auto* const made =
+        new (std::nothrow) basic_dma_buf(std::move(from), std::move(initial), options, std::move(registered));
     if (made == nullptr) {
       return fail(errc::out_of_memory, "dma_buf::create");
     }
@@ -100,6 +104,8 @@ class basic_dma_buf final : private detail::buffer_core {
   using detail::buffer_core::size;
   /// A snapshot.
   using detail::buffer_core::status;
+  /// As create() was told; empty without.
+  [[nodiscard]] std::string_view name() const noexcept { return name_ != nullptr ? name_ : std::string_view(); }
   /// The fences and the lock; lock_set::held() takes the buffer itself.
   using detail::buffer_core::reservation;
   /// What happened to it so far.
@@ -125,6 +131,13 @@ class basic_dma_buf final : private detail::buffer_core {
   [[nodiscard]] result<std::size_t> attachments(const resv_lock& held) const noexcept {
     PADDOCK_TRY_VOID(check(held, "dma_buf::attachments"));
     return attachment_count();
+  }
+  /// Calls `visit` with the attachment_facts of each, the first one first. Errors: wrong_lock.
+  template <std::invocable<const attachment_facts&> Visit>
+  [[nodiscard]] result<void> for_each_attachment(const resv_lock& held, Visit visit) const {
+    PADDOCK_TRY_VOID(check(held, "dma_buf::for_each_attachment"));
+    detail::buffer_core::for_each_attachment([&](const detail::attachment_node& each) { visit(each.facts()); });
+    return {};
   }
 
   /// How many attachments keep it where it is. Errors: wrong_lock.
@@ -320,8 +333,10 @@ class basic_dma_buf final : private detail::buffer_core {
   friend void intrusive_ptr_add_ref(const basic_dma_buf* held) noexcept { held->get(); }
   friend void intrusive_ptr_release(const basic_dma_buf* held) noexcept { held->put(); }
 
-  basic_dma_buf(Exporter from, storage_ptr initial, paddock::reservation* shared, reservation_ptr registered) noexcept
-      : buffer_core(std::move(initial), place_of(from), shared, std::move(registered)), exporter_(std::move(from)) {}
+  basic_dma_buf(Exporter from, storage_ptr initial, const buffer_options& options, reservation_ptr registered) noexcept
+      : buffer_core(std::move(initial), place_of(from), options.reservation, std::move(registered)),
+        exporter_(std::move(from)),
+        name_(options.name) {}
   ~basic_dma_buf() override = default;
 
   [[nodiscard]] detail::buffer_core& core() noexcept { return *this; }
@@ -509,6 +524,7 @@ class basic_dma_buf final : private detail::buffer_core {
   }
 
   [[no_unique_address]] Exporter exporter_;
+  const char* name_;
   [[no_unique_address]] std::conditional_t<has_caches, detail::cache_state, detail::no_cache_state> caches_;
 };
 

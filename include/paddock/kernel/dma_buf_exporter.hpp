@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include <paddock/base/fd.hpp>
 #include <paddock/base/ids.hpp>
@@ -43,6 +46,13 @@ class dma_buf_exporter {
 
   /// The dma-buf, for as long as the exporter or its storage lives.
   [[nodiscard]] const dma_buf_ref& buffer() const noexcept { return buffer_; }
+  /// Its exporter in the kernel, its inode and its name, as far as they are to be had.
+  [[nodiscard]] std::string name() const {
+    const auto info = buffer_.info();
+    return info
+               ? fmt::format("{}, inode {}{}{}", info->exporter, id().inode, info->name.empty() ? "" : ", ", info->name)
+               : fmt::format("inode {}", id().inode);
+  }
   /// One more FD of it, for other processes and other libraries. Errors: limit_reached.
   [[nodiscard]] result<dma_buf_fd> export_fd() const noexcept { return buffer_.dup(); }
 

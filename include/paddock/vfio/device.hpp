@@ -63,6 +63,8 @@ class [[nodiscard]] device {
   ~device() { close(); }
 
   [[nodiscard]] const pci::address& address() const noexcept { return state_->address; }
+  /// Its address, for people.
+  [[nodiscard]] std::string name() const { return to_string(address()); }
   /// The address space that this device's DMA goes through.
   [[nodiscard]] ioas& space() noexcept { return space_; }
   /// The regions by index: BAR0 to BAR5, ROM, config space, VGA. A region of size 0 does not exist.

@@ -117,6 +117,7 @@ TEST_CASE("dma_buf: what a job waits for is what implicit sync says") {
 TEST_CASE("dma_buf: a buffer says what it is and what happened to it") {
   exporter_log log;
   const auto buffer = make_buffer(placing_test_exporter(log));
+  CHECK(buffer->name().empty());
   test_device dev;
   attachment<dma_buf<placing_test_exporter>, test_device, movable> at;
   REQUIRE(at.attach(buffer, dev));
@@ -124,14 +125,47 @@ TEST_CASE("dma_buf: a buffer says what it is and what happened to it") {
   REQUIRE(at.pin(*held));
   const std::string before = *describe(*buffer, *held);
   CHECK(before.find("4096 bytes, live\n  device_memory of 4096 bytes, 0000:00:00.0 BAR 0 at 0x0\n"
-                    "  1 attached, 1 pinned\n  reservation locked") == 0);
+                    "  1 attached, 1 pinned\n    a device, movable, bidirectional, pinned\n  reservation locked") == 0);
   REQUIRE(at.unpin(*held));
   REQUIRE(buffer->move(*held, 1, long_enough()));
   const std::string after = *describe(*buffer, *held);
-  CHECK(after.find("\n  memory of 4096 bytes\n  1 attached, 0 pinned\n  moved: 1\n") != std::string::npos);
+  CHECK(after.find("\n  memory of 4096 bytes\n  1 attached, 0 pinned\n    a device, movable, bidirectional\n"
+                   "  moved: 1\n") != std::string::npos);
   const resv_lock none;
   CHECK(code_of(describe(*buffer, none)) == errc::wrong_lock);
   CHECK(at.detach(*held));
+}
+
+TEST_CASE("dma_buf: a buffer says its name, its exporter's, and those of the devices that are attached") {
+  struct called_exporter : revoking_test_exporter {
+    [[nodiscard]] std::string name() const { return "vram"; }
+  };
+  struct called_device : test_device {
+    [[nodiscard]] static const char* name() noexcept { return "engine 0"; }
+  };
+  using buffer = dma_buf<called_exporter>;
+  const auto frame = *buffer::create(called_exporter(), {.name = "frame"});
+  CHECK(frame->name() == "frame");
+  called_device near;
+  called_device far;
+  far.reaches_bars = false;
+  attachment<buffer, called_device, revocable> first;
+  attachment<buffer, called_device, movable> last;
+  REQUIRE(first.attach(frame, near, direction::from_device));
+  REQUIRE(last.attach(frame, far));
+  {
+    const auto held = frame->lock();
+    const auto armed = last.arm(*held, [](auto&, const resv_lock&) noexcept { return jobs::wait(); });
+    REQUIRE(armed);
+    auto copied = (*armed)->map(*held, direction::bidirectional);
+    REQUIRE(copied);
+    const std::string text = *describe(*frame, *held);
+    INFO(text);
+    CHECK(text.find("frame: 4096 bytes, live, vram\n  device_memory") == 0);
+    CHECK(text.find("\n  2 attached, 0 pinned\n    engine 0, revocable, from_device\n"
+                    "    engine 0, movable, bidirectional, with a copy\n  bounced: 1\n") != std::string::npos);
+    CHECK((*armed)->unmap(*held, std::move(*copied)));
+  }
 }
 
 }  // namespace

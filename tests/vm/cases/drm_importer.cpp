@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSL-1.0
+// Buffers of the model, attached to DRM devices.
+#include <paddock/drm/importer.hpp>
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/cpu_access.hpp>
+#include <paddock/buffer/describe.hpp>
+#include <paddock/buffer/memory_exporter.hpp>
+#include <paddock/drm/dumb_buffer.hpp>
+#include <paddock/kernel/fd_exporter.hpp>
+#include <paddock/kernel/heap_exporter.hpp>
+#include <paddock/kernel/udmabuf_exporter.hpp>
+
+#include "drm_support.hpp"
+
+// In the namespace, because at global scope `access` is also access(2).
+namespace paddock::drm {
+
+namespace {
+
+constexpr std::uint64_t page = 4096;
+
+template <class T>
+T unwrap(result<T> made) {
+  REQUIRE(made);
+  return std::move(*made);
+}
+
+/// Attaches, and checks that the device has this buffer, with its bytes, for as long as it is mapped.
+template <class Residency = pinned, class Exporter>
+void import_by_drm(Exporter from) {
+  using buffer = dma_buf<Exporter>;
+  const buffer_id id = from.id();
+  const auto shared = unwrap(buffer::create(std::move(from)));
+  importer vgem(open_vgem());
+  attachment<buffer, importer, Residency> link;
+  REQUIRE(link.attach(shared, vgem));
+  {
+    auto write = unwrap(cpu_access<access::write>::begin(*shared));
+    std::memset(write.bytes().data(), 0x3c, write.bytes().size());
+    REQUIRE(write.finish());
+  }
+  {
+    auto mapped = unwrap(link.map(direction::bidirectional));
+    auto again = unwrap(link.map(direction::to_device));
+    CHECK(mapped.mapped().handle() == again.mapped().handle());
+    CHECK(unwrap(shared->exporter().buffer().info()).references > 1);
+    const auto seen = unwrap(mapped.mapped().export_(access::read_write));
+    CHECK(seen.id() == id);
+    auto bytes = unwrap(seen.map(access::read));
+    const auto read = unwrap(cpu_access<access::read>::begin(bytes));
+    CHECK(std::ranges::all_of(read.bytes(), [](std::byte b) { return b == std::byte{0x3c}; }));
+    const auto held = unwrap(shared->lock());
+    const std::string text = unwrap(describe(*shared, held));
+    INFO(text);
+    CHECK(text.find("\n    vgem, ") != std::string::npos);
+    CHECK(text.find("inode " + std::to_string(id.inode)) != std::string::npos);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("drm importer: buffers of heaps, of memory and of other drivers become GEM handles") {
+  import_by_drm(
+      unwrap(kernel::heap_exporter::create(unwrap(kernel::dma_heap::open("system")), 2 * page, "drm importer")));
+  import_by_drm(unwrap(kernel::udmabuf_exporter::create(unwrap(kernel::udmabuf_device::open()), 2 * page)));
+  const auto picture = unwrap(dumb_buffer::create(open_vgem(), 64, 32, 32));
+  import_by_drm<kernel_managed>(unwrap(kernel::fd_exporter::import_(unwrap(picture.gem().export_()))));
+}
+
+TEST_CASE("drm importer: what is unmapped is not the device's any more") {
+  using buffer = dma_buf<kernel::udmabuf_exporter>;
+  const auto shared =
+      unwrap(buffer::create(unwrap(kernel::udmabuf_exporter::create(unwrap(kernel::udmabuf_device::open()), page))));
+  const auto references = [&] { return unwrap(shared->exporter().buffer().info()).references; };
+  importer vgem(open_vgem());
+  attachment<buffer, importer> link;
+  REQUIRE(link.attach(shared, vgem));
+  const auto alone = references();
+  auto mapped = unwrap(link.map(direction::bidirectional));
+  CHECK(references() > alone);
+  REQUIRE(link.unmap(std::move(mapped)));
+  CHECK(references() == alone);
+}
+
+TEST_CASE("drm importer: storage that is no dma-buf, and a device that is lost, are errors that say so") {
+  const auto memory = unwrap(dma_buf<memory_exporter>::create(memory_exporter(page)));
+  importer vgem(open_vgem());
+  {
+    attachment<dma_buf<memory_exporter>, importer> link;
+    REQUIRE(link.attach(memory, vgem));
+    CHECK(code_of(link.map(direction::bidirectional)) == errc::unsupported_by_kernel);
+  }
+  using buffer = dma_buf<kernel::udmabuf_exporter>;
+  const auto shared =
+      unwrap(buffer::create(unwrap(kernel::udmabuf_exporter::create(unwrap(kernel::udmabuf_device::open()), page))));
+  attachment<buffer, importer> link;
+  REQUIRE(link.attach(shared, vgem));
+  vgem.device().mark_lost();
+  CHECK(code_of(link.map(direction::bidirectional)) == errc::no_device);
+}
+
+}  // namespace paddock::drm
