@@ -43,4 +43,21 @@ inline void send_raw(borrowed_fd socket, const void* bytes, std::size_t size, co
   REQUIRE(::sendmsg(socket.get(), &packet, MSG_NOSIGNAL) == static_cast<ssize_t>(size));
 }
 
+/// The first descriptor of the next message, or -1. Checks nothing, for children, which cannot.
+inline int receive_raw(borrowed_fd socket) {
+  char byte = 0;
+  iovec text{&byte, 1};
+  alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int))];
+  msghdr packet{};
+  packet.msg_iov = &text;
+  packet.msg_iovlen = 1;
+  packet.msg_control = &room[0];
+  packet.msg_controllen = sizeof room;
+  int fd = -1;
+  if (::recvmsg(socket.get(), &packet, MSG_CMSG_CLOEXEC) > 0 && CMSG_FIRSTHDR(&packet) != nullptr) {
+    std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&packet)), sizeof fd);
+  }
+  return fd;
+}
+
 }  // namespace paddock::test

@@ -3,6 +3,9 @@
 // with CONFIG_SW_SYNC and debugfs.
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <thread>
@@ -15,6 +18,7 @@
 #include <paddock/kernel/sync_file.hpp>
 
 #include "kernel_support.hpp"
+#include "processes.hpp"
 
 namespace paddock::kernel {
 
@@ -41,8 +45,11 @@ class sw_timeline {
     REQUIRE(made);
     return *std::move(made);
   }
-  void advance(std::uint32_t by) const { REQUIRE(::ioctl(fd_.get(), uapi::iow<std::uint32_t>('W', 1), &by) == 0); }
+  void advance(std::uint32_t by) const { REQUIRE(advance_by(fd_.get(), by) == 0); }
   void close() { fd_ = unique_fd(); }
+  [[nodiscard]] borrowed_fd fd() const { return fd_; }
+
+  static int advance_by(int fd, std::uint32_t by) { return ::ioctl(fd, uapi::iow<std::uint32_t>('W', 1), &by); }
 
  private:
   struct create_argument {
@@ -104,6 +111,37 @@ TEST_CASE("sw_sync: a failure reaches the callbacks of the bridge with its errno
   closer.join();
   CHECK(pending->sys_errno() == ENOENT);
   CHECK(pending->timestamp() >= begin);
+}
+
+TEST_CASE(
+    "sw_sync: a child completes what its parent waits for, by what it inherited and by what it is sent (Y8, Y9)") {
+  for (const bool sent : {false, true}) {
+    const sw_timeline line;
+    const auto fence = line.fence(1);
+    int sockets[2]{-1, -1};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0);
+    const auto here = unique_fd::adopt(sockets[0]);
+    const auto there = unique_fd::adopt(sockets[1]);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      int timeline = line.fd().get();
+      if (sent) {
+        ::close(timeline);
+        timeline = test::receive_raw(there);
+      }
+      ::usleep(300000);
+      ::_exit(sw_timeline::advance_by(timeline, 1) == 0 ? 0 : 1);
+    }
+    if (sent) {
+      test::send_raw(here, "t", 1, {line.fd().get()});
+    }
+    CHECK(fence.wait(deadline::in(50ms)) == late);
+    CHECK(fence.wait(deadline::in(10s)) == done);
+    int status = -1;
+    CHECK(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+  }
 }
 
 TEST_CASE("sw_sync: a merge of one timeline keeps the latest, of several it waits for all (Y6, Y12, Y13, YK6, YK7)") {
