@@ -505,6 +505,8 @@ class basic_dma_buf final : private detail::buffer_core {
     }
     if constexpr (bracketing_exporter<Exporter>) {
       PADDOCK_TRY_VOID(exporter_.begin_cpu_access(what));
+    } else if constexpr (storage_bracketing_exporter<Exporter>) {
+      PADDOCK_TRY_VOID(current()->begin_cpu_access(what));  // Nobody moves it while an access is open.
     }
     return {};
   }
@@ -518,6 +520,8 @@ class basic_dma_buf final : private detail::buffer_core {
     result<void> ended;
     if constexpr (bracketing_exporter<Exporter>) {
       ended = exporter_.end_cpu_access(what);
+    } else if constexpr (storage_bracketing_exporter<Exporter>) {
+      ended = current()->end_cpu_access(what);
     }
     leave_by_cpu();
     return ended;

@@ -95,6 +95,13 @@ concept bracketing_exporter = exporter<E> && requires(E& e, access what) {
   noexcept->std::same_as<result<void>>;
 };
 
+/// The same of one whose storage is a kernel dma-buf now and something else later, maybe: it brackets itself, see
+/// storage::begin_cpu_access().
+template <class E>
+concept storage_bracketing_exporter = exporter<E> && requires {
+  requires std::bool_constant<E::brackets_storage>::value;
+};
+
 /// It has an identity in the kernel, so that all imports of it have one reservation.
 template <class E>
 concept identified_exporter = exporter<E> && requires(const E& e) {

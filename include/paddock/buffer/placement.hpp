@@ -28,6 +28,8 @@ namespace PADDOCK_NAMESPACE {
 ///     S::p2p, S::revokes     as an exporter's
 ///     s.prototype()          a segment such as it gives, for the question whether devices reach it
 ///     s.allocate(bytes)      storage of exactly that size, in whole pages. Called with the reservation held
+///
+/// `S::brackets_storage = true` says that it gives kernel dma-bufs, on which CPU access is bracketed.
 template <class S>
 concept storage_source = std::move_constructible<S> && requires(S& s, const S& seen, std::uint64_t bytes) {
   { S::p2p } -> std::convertible_to<p2p_segments>;
@@ -54,6 +56,19 @@ concept waiting_source = storage_source<S> && requires(S& s, std::uint64_t bytes
   noexcept->std::same_as<result<storage_ptr>>;
 };
 
+namespace detail {
+
+template <class S>
+[[nodiscard]] consteval bool brackets_storage() noexcept {
+  if constexpr (requires { S::brackets_storage; }) {
+    return S::brackets_storage;
+  } else {
+    return false;
+  }
+}
+
+}  // namespace detail
+
 /// Memory of this process.
 class memory_source {
  public:
@@ -78,6 +93,7 @@ requires(sizeof...(Sources) > 0) class placement_exporter {
   using residency = movable;
   static constexpr p2p_segments p2p = p2p_of_all<Sources...>;
   static constexpr bool revokes = (Sources::revokes || ...);
+  static constexpr bool brackets_storage = (detail::brackets_storage<Sources>() || ...);
 
   /// `bytes` are rounded up to whole pages.
   explicit placement_exporter(std::uint64_t bytes, Sources... sources) noexcept

@@ -54,6 +54,10 @@ class storage {
   [[nodiscard]] std::uint32_t use_count() const noexcept { return references_.load(); }
   /// The kernel's dma-buf of all of it, for drivers that import one; not open when there is none. Lent by the storage.
   [[nodiscard]] borrowed_fd dma_buf() const noexcept { return dma_buf_; }
+  /// Half a bracket around CPU access to that dma-buf, and the other half; of any other storage nothing. Errors: those
+  /// of DMA_BUF_IOCTL_SYNC.
+  [[nodiscard]] virtual result<void> begin_cpu_access(access) const noexcept { return {}; }
+  [[nodiscard]] virtual result<void> end_cpu_access(access) const noexcept { return {}; }
   /// Whether somebody beside this storage holds that dma-buf: another descriptor, mapping or importer, of this process
   /// or of another. A snapshot. Errors: not_exportable (there is none); those of who answers.
   [[nodiscard]] virtual result<bool> is_held_elsewhere() const noexcept {
@@ -131,6 +135,20 @@ class owned_storage final : public storage {
     return held;
   }
 
+  [[nodiscard]] result<void> begin_cpu_access(access what) const noexcept override {
+    if constexpr (requires { owner_.begin_cpu_access(what); }) {
+      return owner_.begin_cpu_access(what);
+    } else {
+      return storage::begin_cpu_access(what);
+    }
+  }
+  [[nodiscard]] result<void> end_cpu_access(access what) const noexcept override {
+    if constexpr (requires { owner_.end_cpu_access(what); }) {
+      return owner_.end_cpu_access(what);
+    } else {
+      return storage::end_cpu_access(what);
+    }
+  }
   [[nodiscard]] result<bool> is_held_elsewhere() const noexcept override {
     if constexpr (requires { owner_.is_held_elsewhere(); }) {
       return owner_.is_held_elsewhere();
@@ -149,7 +167,7 @@ class owned_storage final : public storage {
 
 /// Storage in these segments, which are there as long as `owner`, which it takes over, is. An owner with
 /// `borrowed_fd dma_buf() const` says that all of it is that dma-buf, one with `result<bool> is_held_elsewhere() const`
-/// whether somebody else holds it.
+/// whether somebody else holds it, and with begin_cpu_access() and end_cpu_access() it brackets CPU access to it.
 /// Errors: invalid_argument (no segments, or an empty one), out_of_range (more than 64 bits), out_of_memory.
 template <class Owner>
 [[nodiscard]] result<storage_ptr> make_storage(Owner owner, std::span<const segment> segments,

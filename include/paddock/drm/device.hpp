@@ -52,7 +52,8 @@ class device {
   /// Takes a descriptor that another library opened, or that logind gave. Errors: bad_fd, out_of_memory.
   [[nodiscard]] static result<device> adopt(unique_fd fd) noexcept;
   /// The first node of that type, of those in /dev/dri, whose driver has this name ("virtio_gpu", "amdgpu"). It opens
-  /// one after the other. Errors: not_found; the last error of a node that could not be opened.
+  /// one after the other; who opens a primary node that has no master is its master, until it is closed or says
+  /// drmDropMaster(). Errors: not_found; the last error of a node that could not be opened.
   [[nodiscard]] static result<device> open_driver(std::string_view driver, node_type type) noexcept;
 
   /// For calls of other libraries; they must not close it, nor close GEM handles on it.
@@ -72,7 +73,8 @@ class device {
   /// do at once. For good.
   void mark_lost() const noexcept {
     file_->lost().signal();
-    if (std::uint32_t guard = file_->guard_handle.load(); guard != 0) {
+    // A change, so that it is before or after guard()'s own: that one sees the mark, or this one its syncobj.
+    if (std::uint32_t guard = file_->guard_handle.fetch_add(0); guard != 0) {
       static_cast<void>(::drmSyncobjSignal(fd().get(), &guard, 1));  // Fails where the kernel knows it, too.
     }
   }
@@ -102,19 +104,19 @@ class device {
   }
   /// A syncobj that is signaled when the device is lost, for whoever waits in the kernel. Errors: as syncobj::create().
   [[nodiscard]] result<std::uint32_t> guard() const noexcept {
-    std::uint32_t known = file_->guard_handle.load();
-    if (known != 0) {
-      return known;
+    std::uint32_t guard = file_->guard_handle.load();
+    if (guard == 0) {
+      std::uint32_t made = 0;
+      PADDOCK_TRY_VOID(check(::drmSyncobjCreate(fd().get(), 0, &made), "DRM_IOCTL_SYNCOBJ_CREATE"));
+      if (file_->guard_handle.compare_exchange_strong(guard, made)) {
+        guard = made;
+      } else {
+        static_cast<void>(::drmSyncobjDestroy(fd().get(), made));
+      }
     }
-    std::uint32_t made = 0;
-    PADDOCK_TRY_VOID(check(::drmSyncobjCreate(fd().get(), 0, &made), "DRM_IOCTL_SYNCOBJ_CREATE"));
-    if (!file_->guard_handle.compare_exchange_strong(known, made)) {
-      static_cast<void>(::drmSyncobjDestroy(fd().get(), made));
-      made = known;
-    }
-    // Whoever marks it lost signals the guard that he sees; who made it after that sees the mark.
+    // Whoever marks it lost signals the guard that he sees; who has one that was made after that sees the mark.
     PADDOCK_TRY_VOID(check_there("syncobj::wait"));
-    return made;
+    return guard;
   }
   /// no_device once it is lost.
   [[nodiscard]] result<void> check_there(const char* where) const noexcept {

@@ -42,8 +42,8 @@ namespace PADDOCK_NAMESPACE::detail {
                                                           deadline until,
                                                           const drm::syncobj_wait_options& how) noexcept {
   constexpr std::size_t usual = 16;
-  std::array<std::uint32_t, usual> few_handles;
-  std::array<std::uint64_t, usual> few_points;
+  std::array<std::uint32_t, usual> few_handles{};
+  std::array<std::uint64_t, usual> few_points{};
   const bool are_many = all.size() > usual;
   std::unique_ptr<std::uint32_t[]> many_handles(are_many ? new (std::nothrow) std::uint32_t[all.size()] : nullptr);
   std::unique_ptr<std::uint64_t[]> many_points(are_many ? new (std::nothrow) std::uint64_t[all.size()] : nullptr);

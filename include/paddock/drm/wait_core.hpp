@@ -85,8 +85,8 @@ class syncobj_wait {
                                                std::uint32_t flags, deadline until) const noexcept {
     constexpr std::size_t usual = 16;
     const std::size_t count = handles.size() + 1;
-    std::array<std::uint32_t, usual> few_handles;
-    std::array<std::uint64_t, usual> few_points;
+    std::array<std::uint32_t, usual> few_handles{};
+    std::array<std::uint64_t, usual> few_points{};
     std::unique_ptr<std::uint32_t[]> many_handles(count > usual ? new (std::nothrow) std::uint32_t[count] : nullptr);
     std::unique_ptr<std::uint64_t[]> many_points(count > usual ? new (std::nothrow) std::uint64_t[count] : nullptr);
     if (count > usual && (many_handles == nullptr || many_points == nullptr)) {

@@ -88,6 +88,8 @@ class dma_buf_exporter {
     dma_buf_fd buffer;
     Memory memory;
     [[nodiscard]] borrowed_fd dma_buf() const noexcept { return buffer.fd(); }
+    [[nodiscard]] result<void> begin_cpu_access(access what) const noexcept { return buffer.sync_start(what); }
+    [[nodiscard]] result<void> end_cpu_access(access what) const noexcept { return buffer.sync_end(what); }
     [[nodiscard]] result<bool> is_held_elsewhere() const noexcept {
       // A mapping of the dma-buf itself counts, one of the memory that it is made of does not.
       constexpr bool maps_it = std::is_same_v<Memory, mapped_memory>;

@@ -16,11 +16,13 @@
 
 namespace PADDOCK_NAMESPACE::kernel {
 
-/// As memory_source, of which each piece is a dma-buf. Thread-safety: as placement_exporter.
+/// As memory_source, of which each piece is a dma-buf, so that CPU access makes the SYNC ioctl. Thread-safety: as
+/// placement_exporter.
 class udmabuf_source {
  public:
   static constexpr p2p_segments p2p = p2p_segments::never;
   static constexpr bool revokes = false;
+  static constexpr bool brackets_storage = true;
 
   /// Errors: as udmabuf_device::open().
   [[nodiscard]] static result<udmabuf_source> open() noexcept {

@@ -104,9 +104,12 @@ TEST_CASE("who waits for a device that is lost is told at once") {
 
 TEST_CASE("waits for several say which one, and wait for all") {
   const device gpu = open_gpu();
+  constexpr std::size_t count = 20;  // More than need no allocation.
   std::vector<syncobj> boxes;
   std::vector<syncobj_point> all;
-  for (int i = 0; i < 20; ++i) {  // More than need no allocation.
+  boxes.reserve(count);
+  all.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
     boxes.push_back(*syncobj::create(gpu));
   }
   for (const syncobj& each : boxes) {

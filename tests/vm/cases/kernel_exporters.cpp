@@ -10,9 +10,11 @@
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/cpu_access.hpp>
 #include <paddock/buffer/cpu_device.hpp>
+#include <paddock/buffer/placement.hpp>
 #include <paddock/kernel/fd_exporter.hpp>
 #include <paddock/kernel/heap_exporter.hpp>
 #include <paddock/kernel/udmabuf_exporter.hpp>
+#include <paddock/kernel/udmabuf_source.hpp>
 
 #include "kernel_support.hpp"
 
@@ -95,6 +97,44 @@ TEST_CASE("a buffer's CPU access makes the SYNC ioctl: it waits for a fence that
   fence.complete();
   reader.join();
   CHECK(has_begun);
+}
+
+TEST_CASE("a buffer that moves makes the SYNC ioctl where it is a dma-buf, and none where it is not") {
+  const vgem device;
+  const auto fence = pending_fence::make(device);
+  using buffer = dma_buf<placement_exporter<udmabuf_source, memory_source>, movable>;
+  static_assert(storage_bracketing_exporter<buffer::exporter_type> &&
+                !storage_bracketing_exporter<placement_exporter<memory_source>>);
+  const auto made = unwrap(
+      buffer::create(placement_exporter<udmabuf_source, memory_source>(page, unwrap(udmabuf_source::open()), {})));
+  const auto move_to = [&](std::size_t place) {
+    const auto held = made->lock();
+    REQUIRE(made->move(*held, place, deadline::in(5s)));
+  };
+  REQUIRE(unwrap(dma_buf_ref::borrow(storage_of(made)->dma_buf())).import_sync_file(fence.file, access::write));
+  std::atomic<bool> has_begun{false};
+  std::atomic<bool> is_complete{false};
+  std::thread reader([&] {
+    const auto guard = cpu_access<access::read>::begin(*made);
+    has_begun = guard && is_complete;
+  });
+  std::this_thread::sleep_for(100ms);
+  CHECK_FALSE(has_begun);
+  is_complete = true;
+  fence.complete();
+  reader.join();
+  CHECK(has_begun);
+
+  move_to(1);
+  CHECK_FALSE(storage_of(made)->dma_buf().valid());
+  CHECK(cpu_access<access::read_write>::begin(*made));
+  move_to(0);
+  const auto again = pending_fence::make(device);
+  REQUIRE(unwrap(dma_buf_ref::borrow(storage_of(made)->dma_buf())).import_sync_file(again.file, access::write));
+  move_to(1);
+  CHECK(cpu_access<access::read_write>::begin(*made));
+  CHECK(again.file.wait(deadline::now()) == wait_status::timed_out);
+  again.complete();
 }
 
 TEST_CASE("a CPU attachment of a kernel's buffer makes the SYNC ioctl too") {
