@@ -30,8 +30,8 @@ namespace PADDOCK_NAMESPACE::kernel {
 /// Requires: the buffer's FD outlives it. Thread-safety: all calls from any thread.
 class implicit_sync {
  public:
-  implicit_sync(dma_buf_ref buffer, fence_bridge bridge) noexcept
-      : buffer_(std::move(buffer)), bridge_(std::move(bridge)) {}
+  implicit_sync(const dma_buf_ref& buffer, fence_bridge bridge) noexcept
+      : buffer_(buffer), bridge_(std::move(bridge)) {}
   implicit_sync(const implicit_sync&) = delete;
   implicit_sync& operator=(const implicit_sync&) = delete;
 

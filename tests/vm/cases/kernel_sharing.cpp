@@ -75,7 +75,7 @@ result<void> move_to_the_other_place(moving_buffer& buffer) {
 }  // namespace
 
 TEST_CASE("sharing: another process gets the buffer, its identity and how a picture lies in it") {
-  const auto memory = make_memory(64 * 1024);
+  const auto memory = make_memory(std::uint64_t{64} * 1024);
   auto ends = buffer_channel::pair();
   REQUIRE(ends);
   layout picture = *linear_layout(make_fourcc('X', 'R', '2', '4'), 64, 64, 64);
@@ -217,7 +217,7 @@ TEST_CASE("sharing: a fence goes over pending, and one that is signaled without 
 }
 
 TEST_CASE("sharing: a buffer that was given away does not move until nobody else has it") {
-  const auto buffer = make_moving_buffer(64 * 1024);
+  const auto buffer = make_moving_buffer(std::uint64_t{64} * 1024);
   REQUIRE(move_to_the_other_place(*buffer));
   auto ends = buffer_channel::pair();
   {
@@ -325,8 +325,8 @@ TEST_CASE("sharing: nonsense is an error, leaves nothing behind, and the next me
   good.buffer_count = 1;
   good.buffers[0] = {memory.buffer().id().device, memory.buffer().id().inode, 4096};
   const int buffer = memory.buffer().fd().get();
-  const auto answer = [&](const detail::wire_message& message, std::vector<int> fds, std::size_t size) {
-    send_raw(ends->first.fd(), &message, size, std::move(fds));
+  const auto answer = [&](const detail::wire_message& message, const std::vector<int>& fds, std::size_t size) {
+    send_raw(ends->first.fd(), &message, size, fds);
     const errc code = code_of(ends->second.receive(long_enough()));
     CHECK(descriptors() == before);
     return code;
