@@ -101,36 +101,11 @@ class lock_set {
   /// this lock is left again. Errors: deadlock, which lock_all() wants passed on; already_locked, unless duplicates are
   /// ignored; out_of_memory; timed_out; canceled. Kernel: drm_exec_lock_obj, drm_exec_prepare_obj.
   [[nodiscard]] result<void> lock(reservation& r, std::uint32_t fences = 0, place at = place::here()) noexcept {
-    if (&r == first_) {
-      first_ = nullptr;  // The one that was waited for; it is held.
-      result<void> ended = reserve((*this)[0], r, fences, at);
-      if (!ended) {
-        (*this)[0].unlock();  // Its place stays, since the proofs of others do not move.
-      }
-      return ended;
+    if (first_ == nullptr && count_ < inside && r.take_free(context_, at)) [[likely]] {
+      const resv_lock& made = *new (&inside_[count_++]) resv_lock(r, &context_);
+      return fences == 0 ? result<void>() : reserve_last(made, r, fences, at);
     }
-    void* const room = room_for_next();
-    if (room == nullptr) {
-      return fail(errc::out_of_memory, "lock_set::lock");
-    }
-    if (const result<void> taken = r.take(&context_, until_, stop_, at); !taken) [[unlikely]] {
-      if (const resv_lock& mine = held(r);
-          taken.error() == errc::already_locked && twice_ == duplicates::ignored && mine.holds(r)) {
-        return reserve(mine, r, fences, at);
-      }
-      if (taken.error() == errc::deadlock) {
-        contended_ = &r;
-        contended_at_ = at;
-      }
-      return tl::make_unexpected(taken.error());
-    }
-    const resv_lock& made = *new (room) resv_lock(r, &context_);
-    ++count_;
-    result<void> ended = reserve(made, r, fences, at);
-    if (!ended) {
-      drop_last();
-    }
-    return ended;
+    return lock_slowly(r, fences, at);
   }
 
   /// The same for a buffer, by its reservation.
@@ -222,6 +197,45 @@ class lock_set {
       }
     }
     return room_at(count_);
+  }
+
+  /// One that is not free, or that there is no room for inside.
+  [[nodiscard]] [[gnu::noinline]] result<void> lock_slowly(reservation& r, std::uint32_t fences, place at) noexcept {
+    if (&r == first_) {
+      first_ = nullptr;  // The one that was waited for; it is held.
+      result<void> ended = reserve((*this)[0], r, fences, at);
+      if (!ended) {
+        (*this)[0].unlock();  // Its place stays, since the proofs of others do not move.
+      }
+      return ended;
+    }
+    void* const room = room_for_next();
+    if (room == nullptr) {
+      return fail(errc::out_of_memory, "lock_set::lock");
+    }
+    if (const result<void> taken = r.take(&context_, until_, stop_, at); !taken) [[unlikely]] {
+      if (const resv_lock& mine = held(r);
+          taken.error() == errc::already_locked && twice_ == duplicates::ignored && mine.holds(r)) {
+        return reserve(mine, r, fences, at);
+      }
+      if (taken.error() == errc::deadlock) {
+        contended_ = &r;
+        contended_at_ = at;
+      }
+      return tl::make_unexpected(taken.error());
+    }
+    const resv_lock& made = *new (room) resv_lock(r, &context_);
+    ++count_;
+    return reserve_last(made, r, fences, at);
+  }
+  /// Without the room the lock is left.
+  [[nodiscard]] result<void> reserve_last(const resv_lock& last, reservation& r, std::uint32_t fences,
+                                          place at) noexcept {
+    result<void> ended = reserve(last, r, fences, at);
+    if (!ended) {
+      drop_last();
+    }
+    return ended;
   }
 
   [[nodiscard]] static result<void> reserve(const resv_lock& proof, reservation& r, std::uint32_t fences,

@@ -426,7 +426,13 @@ class reservation {
     PADDOCK_TRY_VOID(take(context, until, stop, at));
     return resv_lock(*this, context);
   }
-  /// Takes the lock; the proof is made by the caller.
+  /// Takes the lock if it is free. The proof is made by the caller, here and below.
+  [[nodiscard]] bool take_free(acquire_context& context, place at) noexcept {
+    detail::note_locking(this, &context, at);
+    const bool is_taken = mutex_.try_lock(&context.inner_) == detail::lock_outcome::locked;
+    is_taken ? detail::note_locked(this) : detail::note_refused(this);
+    return is_taken;
+  }
   [[nodiscard]] result<void> take(acquire_context* context, deadline until, const std::stop_token& stop,
                                   place at) noexcept {
     detail::note_locking(this, context, at);

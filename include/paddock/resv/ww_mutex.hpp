@@ -79,7 +79,7 @@ class ww_mutex {
       --context->held;
     }
     stamp_.store(0, order::stamp);
-    std::uint64_t seen = word_.load(order::look);
+    std::uint64_t seen = identity(context);  // Mostly nobody waits, and it is the thread that took it.
     // order: leave, a release: the next owner sees all that this one did; with it goes the stamp.
     while (!word_.compare_exchange_weak(seen, seen & promised_bit, order::leave, order::look)) {
     }
