@@ -102,7 +102,7 @@ TEST_CASE("prime_vgem: a word in each page arrives at the other side, in both di
 TEST_CASE("prime_vgem: words that both sides write by turns are always the newest (PV2)") {
   shared_picture shared;
   for (std::uint32_t i = 0; i < 2000; ++i) {
-    const std::size_t at = (i * 97U) % (shared.buffer.size() / 4);
+    const std::size_t at = (i * std::size_t{97}) % (shared.buffer.size() / 4);
     {
       auto write = unwrap(cpu_access<access::read_write>::begin(shared.other));
       words_of(write)[at] = i;

@@ -136,7 +136,7 @@ TEST_CASE("heap allocation errors are typed and keep their errno (HP9, HP19)") {
 TEST_CASE("heap allocation rounds to whole pages, and repeats without growth (AH1, AH3)") {
   const auto heap = system_heap();
   const int descriptors = open_descriptors();
-  for (const std::uint64_t size : {std::uint64_t{1}, page, 64 * 1024 + std::uint64_t{1}, std::uint64_t{2} << 20U}) {
+  for (const std::uint64_t size : {std::uint64_t{1}, page, std::uint64_t{64} * 1024 + 1, std::uint64_t{2} << 20U}) {
     for (int i = 0; i < 256; ++i) {
       const auto buffer = heap.allocate(size);
       REQUIRE(buffer);
@@ -294,7 +294,9 @@ TEST_CASE("dma-buf identity is one over dup, transfer and import, and another fo
     REQUIRE(::sendmsg(to.get(), &message, 0) == 1);
     REQUIRE(::recvmsg(from.get(), &message, MSG_CMSG_CLOEXEC) == 1);
     int received = -1;
-    std::memcpy(&received, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof received);
+    const cmsghdr* const came = CMSG_FIRSTHDR(&message);
+    REQUIRE(came != nullptr);
+    std::memcpy(&received, CMSG_DATA(came), sizeof received);
     const auto imported = dma_buf_fd::adopt(unique_fd::adopt(received));
     REQUIRE(imported);
     CHECK(imported->id() == buffer.id());

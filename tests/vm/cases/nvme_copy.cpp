@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // The copy of examples/nvme_copy between real (QEMU's) controllers: both ways, every error, and nothing left behind.
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <optional>
 #include <thread>
@@ -52,7 +52,7 @@ class nothing_left_behind {
 /// Writes bytes that differ for every seed and block, and returns their SHA-256.
 std::string fill(vfio::container space, const char* name, std::uint64_t seed, std::uint64_t bytes = drive_bytes) {
   auto drive = unwrap(nvme::controller::open(space, role(name), {.interrupts = false}));
-  auto memory = unwrap(vfio::coherent_buffer::create(space, 512 * 1024));
+  auto memory = unwrap(vfio::coherent_buffer::create(space, std::size_t{512} * 1024));
   sha256 hash;
   std::uint64_t state = seed;
   for (std::uint64_t first = 0; first < bytes / 512; first += 1024) {
@@ -112,13 +112,16 @@ void finish_unbind(const char* name) {
     REQUIRE_FALSE(until.passed());
     std::this_thread::sleep_for(20ms);
   }
-  const std::string command = std::string(std::getenv("PADDOCK_VM_BIND")) + " " + device + " vfio-pci";
+  const char* const bind = std::getenv("PADDOCK_VM_BIND");
+  REQUIRE(bind != nullptr);
+  const std::string command = std::string(bind) + " " + device + " vfio-pci";
   REQUIRE(std::system(command.c_str()) == 0);  // NOLINT(cert-env33-c): the guest's own script.
 }
 
 /// Starts the program itself, as a user would.
 pid_t start_program(std::vector<std::string> arguments) {
   std::vector<char*> raw;
+  raw.reserve(arguments.size() + 2);
   arguments.insert(arguments.begin(), PADDOCK_TEST_NVME_COPY);
   for (std::string& each : arguments) {
     raw.push_back(each.data());
@@ -140,10 +143,11 @@ void let_the_transfer_end(pid_t child) {
   std::this_thread::sleep_for(1s);
 }
 
+/// How it ended by itself, or, below 0, which signal ended it.
 int exit_code(pid_t child) {
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 }  // namespace
@@ -203,7 +207,7 @@ TEST_CASE("nvme_copy: blocks that a copy does not name stay as they are") {
   wanted.queue_depth = 3;
   const auto ended = run(space, wanted);
   REQUIRE(ended);
-  CHECK(ended->bytes == 1001 * 512);
+  CHECK(ended->bytes == std::uint64_t{1001} * 512);
   CHECK(ended->source_sha256 == ended->target_sha256);
 
   auto drive = unwrap(nvme::controller::open(space, role("NVME_B"), {.interrupts = false}));
@@ -211,7 +215,7 @@ TEST_CASE("nvme_copy: blocks that a copy does not name stay as they are") {
   const auto read = unwrap(drive->read(1000, 2, memory.iova()));
   REQUIRE(wait(*read, deadline::in(10s), polling_wait{}) == wait_status::signaled);
   std::uint64_t state = 5;
-  for (std::size_t word = 0; word <= 1001 * 64; ++word) {
+  for (std::size_t word = 0; word <= std::size_t{1001} * 64; ++word) {
     state = state * 6364136223846793005U + 1442695040888963407U;
   }
   CHECK(*memory.at<std::uint64_t>(512) == state);
@@ -291,7 +295,7 @@ TEST_CASE("nvme_copy: killed in the middle, it leaves drives that the next run c
     let_the_transfer_end(child);
     ::kill(child, SIGKILL);
     const int code = exit_code(child);
-    CHECK((code == 128 + SIGKILL || code == 0));
+    CHECK((code == -SIGKILL || code == 0));
     killed += code == 0 ? 0 : 1;
   }
   CHECK(killed > 0);
@@ -309,7 +313,7 @@ TEST_CASE("nvme_copy: interrupted, it ends cleanly and says so") {
     ::kill(child, SIGINT);
     const int code = exit_code(child);
     // Too early, before the program listens; in the middle; or too late.
-    CHECK((code == 128 + SIGINT || code == static_cast<int>(ending::interrupted) || code == 0));
+    CHECK((code == -SIGINT || code == static_cast<int>(ending::interrupted) || code == 0));
     interrupted = interrupted || code == static_cast<int>(ending::interrupted);
   }
   CHECK(interrupted);
@@ -337,7 +341,7 @@ TEST_CASE("nvme_copy: a target that is unplugged in the middle ends the copy wit
 TEST_CASE("nvme_copy: a drive that is given back ends what is in flight first, and takes no more") {
   auto space = unwrap(vfio::container::create());
   auto drive = unwrap(nvme::controller::open(space, role("NVME_B"), {.interrupts = false}));
-  const auto memory = unwrap(vfio::coherent_buffer::create(space, 512 * 1024));
+  const auto memory = unwrap(vfio::coherent_buffer::create(space, std::size_t{512} * 1024));
   std::vector<fence_ptr> writes;
   for (std::uint64_t i = 0; i < 8; ++i) {
     writes.push_back(unwrap(drive->write(i * 1024, 1024, memory.iova())));
