@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lane import LaneError, build, image, kernel, matrix, topology  # noqa: E402
+from lane.boot import choose_accelerator  # noqa: E402
 
 VM = Path(__file__).resolve().parent / "vm"
 SH = "/bin/sh"
@@ -235,6 +236,11 @@ driver = "intel-iommu"
     ):
         (folder / "loop.toml").write_text(text + "\n[machine]\n")
         contains(refusal(topology.load, folder / "loop.toml"), complaint)
+    counted = folder / "counted.toml"
+    counted.write_text('include = "base.toml"\n[machine]\ncounts_instructions = true\n')
+    contains(refusal(choose_accelerator, "kvm", topology.load(counted), None), "KVM cannot")
+    counted.write_text('include = "above.toml"\n[machine]\ncounts_instructions = true\n')
+    contains(refusal(topology.load, counted), "one processor")
 
 
 def put_kernel(folder: Path, release: str, sha256: dict[str, str]) -> None:

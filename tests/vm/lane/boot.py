@@ -128,10 +128,11 @@ class Machine:
             return ["-chardev", f"socket,id={name},fd={end.remote.fileno()}"]
 
         kvm = self._accelerator == "kvm"
+        threads = "single" if self.topology.counts_instructions else "multi"
         arguments = [
             find_tool("qemu-system-x86_64", "qemu-system-x86"),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", self.topology.cpu or ("host" if kvm else "max"),
+            "-accel", "kvm" if kvm else f"tcg,thread={threads}", "-cpu", self.topology.cpu or ("host" if kvm else "max"),
             "-kernel", str(self.kernel.image), "-initrd", str(image.initramfs(self.kernel, self.topology.modules)),
             "-append", f"console=ttyS0 quiet panic=-1 {self.topology.kernel_arguments}",
             *self.topology.arguments(self._run, self._drives),
@@ -143,6 +144,8 @@ class Machine:
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={escaped(self.results)},mount_tag=results,security_model=none,multidevs=remap",
         ]
+        if self.topology.counts_instructions:
+            arguments += ["-icount", "shift=0"]
         if self._terminal:
             arguments += ["-chardev", "stdio,id=terminal,signal=off", "-device", "virtconsole,chardev=terminal"]
         return arguments
@@ -243,6 +246,10 @@ class Machine:
 
 def choose_accelerator(requested: str, topology: Topology, kernel: Kernel) -> str:
     """`auto` takes KVM only where a trial boot has proved it: /dev/kvm can exist and yet fail. The verdict is kept."""
+    if topology.counts_instructions:
+        if requested == "kvm":
+            raise LaneError(f"{topology.path} counts instructions, which KVM cannot")
+        return "tcg"
     usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
     if requested == "kvm" and not usable:
         raise LaneError("/dev/kvm is missing, or this user may not use it")

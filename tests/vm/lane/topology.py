@@ -39,6 +39,7 @@ class Topology:
     cpus: int
     machine: str
     cpu: str | None
+    counts_instructions: bool
     kernel_arguments: str
     modules: list[str]
     environment: dict[str, str]
@@ -123,9 +124,12 @@ def load(path: Path) -> Topology:
     _take(table, path, "the file", {"machine", "guest", "object", "device"}, {"machine"})
     machine, guest = table["machine"], table.get("guest", {})
     required = {"memory", "cpus", "machine"}
-    _take(machine, path, "[machine]", required | {"cpu", "kernel_arguments"}, required)
+    _take(machine, path, "[machine]", required | {"cpu", "kernel_arguments", "counts_instructions"}, required)
     _take(guest, path, "[guest]", {"modules", "environment"}, set())
-    topology = Topology(path, machine["memory"], machine["cpus"], machine["machine"], machine.get("cpu"),
+    counts = machine.get("counts_instructions", False)
+    if counts and machine["cpus"] != 1:
+        raise LaneError(f"{path}: a machine that counts its instructions has one processor")
+    topology = Topology(path, machine["memory"], machine["cpus"], machine["machine"], machine.get("cpu"), counts,
                         machine.get("kernel_arguments", ""), guest.get("modules", []), guest.get("environment", {}))
     for object_ in table.get("object", []):
         _take(object_, path, "an [[object]]", {"id", "qom-type", "properties"}, {"id", "qom-type"})
