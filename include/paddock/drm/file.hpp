@@ -23,6 +23,7 @@
 #include <paddock/base/fd.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/detail/process_id.hpp>
 #include <paddock/detail/process_page.hpp>
 #include <paddock/fence/user_fence.hpp>
 
@@ -58,7 +59,7 @@ class drm_file {
   [[nodiscard]] borrowed_fd fd() const noexcept { return fd_.borrow(); }
   [[nodiscard]] const traits& about() const noexcept { return about_; }
   /// A forked child has the same open file: what it closes there, its parent has no more.
-  [[nodiscard]] bool is_of_this_process() const noexcept { return process_ == ::getpid(); }
+  [[nodiscard]] bool is_of_this_process() const noexcept { return process_ == process_id(); }
   /// Signaled once the device is gone.
   [[nodiscard]] const user_fence& lost() const noexcept { return lost_; }
 
@@ -120,7 +121,7 @@ class drm_file {
   }
 
   unique_fd fd_;
-  const pid_t process_{::getpid()};
+  const pid_t process_{process_id()};
   traits about_;
   user_fence lost_;
   std::uint64_t device_;  ///< st_rdev.

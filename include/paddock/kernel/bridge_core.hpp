@@ -5,7 +5,6 @@
 
 #include <sys/epoll.h>
 #include <sys/types.h>
-#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -21,6 +20,7 @@
 
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/detail/process_id.hpp>
 #include <paddock/detail/syscall.hpp>
 #include <paddock/detail/thread.hpp>
 
@@ -74,7 +74,7 @@ class bridge_core {
   }
 
   [[nodiscard]] borrowed_fd fd() const noexcept { return epoll_.borrow(); }
-  [[nodiscard]] bool is_of_this_process() const noexcept { return process_ == ::getpid(); }
+  [[nodiscard]] bool is_of_this_process() const noexcept { return process_ == process_id(); }
 
   /// `fd` stays open until it is ready, or taken back. Errors: limit_reached (descriptors that epoll may watch,
   /// threads), out_of_memory, bad_fd, permission (a file that cannot be waited for), invalid_argument (a forked child).
@@ -225,7 +225,7 @@ class bridge_core {
   }
 
   const unique_fd epoll_;
-  const pid_t process_{::getpid()};
+  const pid_t process_{process_id()};
   std::atomic<std::uint32_t> references_{0};
 
   std::mutex mutex_;  ///< Guards everything below.

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -21,6 +20,7 @@
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
+#include <paddock/detail/process_id.hpp>
 #include <paddock/detail/syscall.hpp>
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/group.hpp>
@@ -91,7 +91,7 @@ class type1_space final : public address_space {
   }
 
   [[nodiscard]] result<void> unmap_pages(iova at, std::uint64_t size) noexcept override {
-    if (::getpid() != owner_) {
+    if (paddock::detail::process_id() != owner_) {
       return {};  // A forked child shares the container's file: the parent's DMA is not its to end.
     }
     uapi::vfio_iommu_type1_dma_unmap request;
@@ -148,8 +148,8 @@ class type1_space final : public address_space {
   [[nodiscard]] result<unique_fd> open_device(const pci::address& device) override {
     PADDOCK_TRY(const int number, group_of(device));
     PADDOCK_TRY(const auto attached, attach(number));
-    const std::string name = to_string(device);
-    PADDOCK_TRY(const int fd, paddock::detail::ioctl_once(attached->fd(), uapi::vfio_group_get_device_fd, name.c_str(),
+    std::string name = to_string(device);
+    PADDOCK_TRY(const int fd, paddock::detail::ioctl_once(attached->fd(), uapi::vfio_group_get_device_fd, name.data(),
                                                           "VFIO_GROUP_GET_DEVICE_FD"));
     return unique_fd::adopt(fd);
   }
@@ -190,7 +190,7 @@ class type1_space final : public address_space {
   }
 
   unique_fd fd_;
-  pid_t owner_{::getpid()};
+  pid_t owner_{paddock::detail::process_id()};
   std::mutex groups_mutex_;
   std::vector<std::shared_ptr<group>> groups_;
 };

@@ -19,6 +19,7 @@
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
+#include <paddock/detail/process_id.hpp>
 #include <paddock/detail/syscall.hpp>
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/bar_window.hpp>
@@ -52,7 +53,7 @@ class device_state {
   void adopt_fd(unique_fd fd) noexcept { fd_ = std::move(fd); }
 
   /// True in a forked child, which shares the FD but must not take anything away from its parent.
-  [[nodiscard]] bool is_foreign_process() const noexcept { return ::getpid() != owner_; }
+  [[nodiscard]] bool is_foreign_process() const noexcept { return paddock::detail::process_id() != owner_; }
 
   [[nodiscard]] config_space config(borrowed_fd fd) const noexcept {
     return {fd, regions[uapi::vfio_pci_config_region_index]};
@@ -186,7 +187,7 @@ class device_state {
     });
   }
 
-  const pid_t owner_{::getpid()};
+  const pid_t owner_{paddock::detail::process_id()};
   std::shared_mutex fd_mutex_;
   unique_fd fd_;
 };

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -25,6 +24,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/iommufd.hpp>
 #include <paddock/buffer/segment.hpp>
+#include <paddock/detail/process_id.hpp>
 #include <paddock/detail/syscall.hpp>
 #include <paddock/kernel/probe_answer.hpp>
 #include <paddock/pci/address.hpp>
@@ -84,7 +84,7 @@ class iommufd_space final : public address_space {
     return map_file(exported, 0, piece.length, at, dir);  // It keeps the file.
   }
   [[nodiscard]] result<void> unmap_pages(iova at, std::uint64_t size) noexcept override {
-    if (::getpid() != owner_) {
+    if (paddock::detail::process_id() != owner_) {
       return {};  // A forked child shares the file: the parent's DMA is not its to end.
     }
     uapi::iommu_ioas_unmap request;
@@ -172,7 +172,7 @@ class iommufd_space final : public address_space {
 
   const unique_fd fd_;
   const std::uint32_t id_;
-  const pid_t owner_{::getpid()};
+  const pid_t owner_{paddock::detail::process_id()};
 };
 
 }  // namespace detail
