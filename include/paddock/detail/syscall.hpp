@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
@@ -24,7 +25,11 @@ template <bool AgainMeansRetry, class Call>
 [[nodiscard]] auto retry(Call call) noexcept {
   for (;;) {
     const auto answer = call();
-    if (answer != -1 || (errno != EINTR && !(AgainMeansRetry && errno == EAGAIN))) {
+    if (answer != -1)
+        [[likely]] {  // Once, as a rule: or a compiler aligns the loop, by instructions in each call's way.
+      return answer;
+    }
+    if (errno != EINTR && !(AgainMeansRetry && errno == EAGAIN)) {
       return answer;
     }
     if (errno == EAGAIN) {
@@ -33,27 +38,38 @@ template <bool AgainMeansRetry, class Call>
   }
 }
 
-/// ioctl with a structure, retried also where the kernel asks for it by EAGAIN: dma-bufs, sync_files, DRM.
-/// Returns the ioctl's value. `name` becomes error::where.
-template <class Argument>
-[[nodiscard]] result<int> ioctl(borrowed_fd fd, unsigned long request, Argument* argument, const char* name) noexcept {
-  const int answer = retry<true>([&] { return ::ioctl(fd.get(), request, argument); });
+/// The rest of an ioctl that answered -1: retries it, or tells why not. Out of line, so that wrappers stay small enough
+/// to be inlined: a call, and a result in memory, would be most of what they add to the system call.
+template <bool AgainMeansRetry>
+[[nodiscard]] [[gnu::cold]] [[gnu::noinline]] result<int> ioctl_failed(int fd, unsigned long request, void* argument,
+                                                                       const char* name) noexcept {
+  bool is_first = true;
+  const int answer =
+      retry<AgainMeansRetry>([&] { return std::exchange(is_first, false) ? -1 : ::ioctl(fd, request, argument); });
   if (answer < 0) {
     return fail_errno(name);
   }
   return answer;
 }
 
+/// ioctl with a structure, retried also where the kernel asks for it by EAGAIN: dma-bufs, sync_files, DRM.
+/// Returns the ioctl's value. `name` becomes error::where.
+[[nodiscard]] inline result<int> ioctl(borrowed_fd fd, unsigned long request, void* argument,
+                                       const char* name) noexcept {
+  const int answer = ::ioctl(fd.get(), request, argument);
+  return answer >= 0 ? result<int>(answer) : ioctl_failed<true>(fd.get(), request, argument, name);
+}
+
 /// ioctl whose EAGAIN is an answer: VFIO's reset gives it while the kernel is taking the device away, and for ever.
-/// `argument` is a pointer to a structure or a number.
-template <class Argument>
-[[nodiscard]] result<int> ioctl_once(borrowed_fd fd, unsigned long request, Argument argument,
-                                     const char* name) noexcept {
-  const int answer = retry<false>([&] { return ::ioctl(fd.get(), request, argument); });
-  if (answer < 0) {
-    return fail_errno(name);
-  }
-  return answer;
+[[nodiscard]] inline result<int> ioctl_once(borrowed_fd fd, unsigned long request, void* argument,
+                                            const char* name) noexcept {
+  const int answer = ::ioctl(fd.get(), request, argument);
+  return answer >= 0 ? result<int>(answer) : ioctl_failed<false>(fd.get(), request, argument, name);
+}
+/// The same with a number.
+[[nodiscard]] inline result<int> ioctl_once(borrowed_fd fd, unsigned long request, unsigned long argument,
+                                            const char* name) noexcept {
+  return ioctl_once(fd, request, reinterpret_cast<void*>(argument), name);  // NOLINT(performance-no-int-to-ptr)
 }
 
 /// ppoll until the deadline, which a signal does not extend. Returns the number of ready entries, 0 for the deadline.

@@ -4,6 +4,7 @@
 /// with one, and keep it open. Kernel: drivers/gpu/drm/drm_file.c, drm_ioctl.c.
 #pragma once
 
+#include <sys/ioctl.h>
 #include <sys/types.h>
 #include <xf86drm.h>
 
@@ -92,8 +93,13 @@ class device {
     }
     return fail(judge(last_error(call)));
   }
-  /// The same of an error that a call left. Requires: no lock, since who waits for lost() is told.
-  [[nodiscard]] error judge(const error& why) const noexcept {
+  /// An ioctl on its file. Most functions of libdrm are no more than that, and as much again in instructions.
+  [[nodiscard]] result<void> call(unsigned long request, void* argument, const char* name) const noexcept {
+    const auto answer = detail::ioctl(fd(), request, argument, name);
+    return answer ? result<void>() : result<void>(fail(judge(answer.error())));
+  }
+  /// The same as check() of an error that a call left. Requires: no lock, since who waits for lost() is told.
+  [[nodiscard]] [[gnu::cold]] error judge(const error& why) const noexcept {
     // Some calls also say so of a buffer that was taken back; of a device that is gone, all of them.
     std::uint64_t any = 0;
     if (why.sys_errno == ENODEV && ::drmGetCap(fd().get(), DRM_CAP_PRIME, &any) != 0 && errno == ENODEV) {

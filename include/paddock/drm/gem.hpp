@@ -43,10 +43,12 @@ class gem {
   /// DRM_IOCTL_PRIME_FD_TO_HANDLE.
   [[nodiscard]] static result<gem> import_(const device& into, const kernel::dma_buf_operations& buffer) noexcept {
     PADDOCK_TRY_VOID(into.check_there("gem::import_"));
-    const auto import = [&](std::uint32_t& handle) noexcept {
-      return ::drmPrimeFDToHandle(into.fd().get(), buffer.fd().get(), &handle) == 0
-                 ? result<void>()
-                 : fail_errno("DRM_IOCTL_PRIME_FD_TO_HANDLE");
+    const auto import = [&](std::uint32_t& handle) noexcept -> result<void> {
+      ::drm_prime_handle argument{0, 0, buffer.fd().get()};
+      PADDOCK_TRY_VOID(
+          detail::ioctl(into.fd(), DRM_IOCTL_PRIME_FD_TO_HANDLE, &argument, "DRM_IOCTL_PRIME_FD_TO_HANDLE"));
+      handle = argument.handle;
+      return {};
     };
     const auto entry = into.file_->add_use(import);
     if (!entry) {
@@ -75,11 +77,9 @@ class gem {
   /// access::read.
   [[nodiscard]] result<kernel::dma_buf_fd> export_(access what = access::read_write) const noexcept {
     PADDOCK_TRY_VOID(check_there("gem::export_"));
-    int fd = -1;
-    const std::uint32_t flags = O_CLOEXEC | (writes(what) ? O_RDWR : 0U);
-    PADDOCK_TRY_VOID(device_.check(::drmPrimeHandleToFD(device_.fd().get(), entry_->handle, flags, &fd),
-                                   "DRM_IOCTL_PRIME_HANDLE_TO_FD"));
-    return kernel::dma_buf_fd::adopt(unique_fd::adopt(fd));
+    ::drm_prime_handle argument{entry_->handle, O_CLOEXEC | (writes(what) ? O_RDWR : 0U), -1};
+    PADDOCK_TRY_VOID(device_.call(DRM_IOCTL_PRIME_HANDLE_TO_FD, &argument, "DRM_IOCTL_PRIME_HANDLE_TO_FD"));
+    return kernel::dma_buf_fd::adopt_new(unique_fd::adopt(argument.fd));
   }
 
   /// False when default-made or moved from.
@@ -101,11 +101,10 @@ class gem {
   void drop() noexcept {
     if (detail::gem_entry* const gone = std::exchange(entry_, nullptr);
         gone != nullptr && device_.file_->is_of_this_process()) {
-      result<void> closed;
+      result<int> closed;
       device_.file_->drop_use(*gone, [&](std::uint32_t handle) noexcept {
-        if (::drmCloseBufferHandle(device_.fd().get(), handle) != 0) {
-          closed = fail_errno("DRM_IOCTL_GEM_CLOSE");
-        }
+        ::drm_gem_close argument{handle, 0};
+        closed = detail::ioctl(device_.fd(), DRM_IOCTL_GEM_CLOSE, &argument, "DRM_IOCTL_GEM_CLOSE");
       });
       // With a device go its handles.
       if (!closed && device_.judge(closed.error()) != errc::no_device) {

@@ -54,12 +54,14 @@ class syncobj {
 
   /// Puts a signaled fence in. Errors: no_device. Kernel: DRM_IOCTL_SYNCOBJ_SIGNAL.
   [[nodiscard]] result<void> signal() const noexcept {
-    return device().check(::drmSyncobjSignal(fd(), &state_->handle, 1), "DRM_IOCTL_SYNCOBJ_SIGNAL");
+    ::drm_syncobj_array one{reinterpret_cast<std::uintptr_t>(&state_->handle), 1, 0};
+    return device().call(DRM_IOCTL_SYNCOBJ_SIGNAL, &one, "DRM_IOCTL_SYNCOBJ_SIGNAL");
   }
   /// Takes the fence out, and all points: whoever waits for one that was there still does. Errors: no_device. Kernel:
   /// DRM_IOCTL_SYNCOBJ_RESET.
   [[nodiscard]] result<void> reset() const noexcept {
-    return device().check(::drmSyncobjReset(fd(), &state_->handle, 1), "DRM_IOCTL_SYNCOBJ_RESET");
+    ::drm_syncobj_array one{reinterpret_cast<std::uintptr_t>(&state_->handle), 1, 0};
+    return device().call(DRM_IOCTL_SYNCOBJ_RESET, &one, "DRM_IOCTL_SYNCOBJ_RESET");
   }
   /// The fence, as a snapshot. Errors: not_submitted (there is none), limit_reached, no_device. Kernel:
   /// DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE.
@@ -132,7 +134,8 @@ class syncobj {
       if (!device.file_->is_of_this_process()) {
         return;
       }
-      const auto gone = device.check(::drmSyncobjDestroy(device.fd().get(), handle), "DRM_IOCTL_SYNCOBJ_DESTROY");
+      ::drm_syncobj_destroy argument{handle, 0};
+      const auto gone = device.call(DRM_IOCTL_SYNCOBJ_DESTROY, &argument, "DRM_IOCTL_SYNCOBJ_DESTROY");
       if (!gone && gone.error() != errc::no_device) {  // With a device go its handles.
         report_lost_error(gone.error());
       }
@@ -160,10 +163,14 @@ class syncobj {
     return syncobj(made);
   }
   [[nodiscard]] int fd() const noexcept { return device().fd().get(); }
+  /// This one alone, and a point of it that the call reads or writes.
+  [[nodiscard]] ::drm_syncobj_timeline_array with(std::uint64_t& point, std::uint32_t flags = 0) const noexcept {
+    return {reinterpret_cast<std::uintptr_t>(&state_->handle), reinterpret_cast<std::uintptr_t>(&point), 1, flags};
+  }
   [[nodiscard]] result<timeline_point> query(std::uint32_t flags) const noexcept {
     std::uint64_t point = 0;
-    PADDOCK_TRY_VOID(
-        device().check(::drmSyncobjQuery2(fd(), &state_->handle, &point, 1, flags), "DRM_IOCTL_SYNCOBJ_QUERY"));
+    auto argument = with(point, flags);
+    PADDOCK_TRY_VOID(device().call(DRM_IOCTL_SYNCOBJ_QUERY, &argument, "DRM_IOCTL_SYNCOBJ_QUERY"));
     return timeline_point(point);
   }
   [[nodiscard]] result<wait_status> wait(timeline_point point, deadline until, std::uint32_t flags) const noexcept {
@@ -180,40 +187,37 @@ class syncobj {
 
 inline result<syncobj> syncobj::create(const drm::device& on, bool signaled) noexcept {
   PADDOCK_TRY_VOID(on.check_there("syncobj::create"));
-  std::uint32_t handle = 0;
-  const std::uint32_t flags = signaled ? DRM_SYNCOBJ_CREATE_SIGNALED : 0U;
-  PADDOCK_TRY_VOID(on.check(::drmSyncobjCreate(on.fd().get(), flags, &handle), "DRM_IOCTL_SYNCOBJ_CREATE"));
-  return adopt(on, handle);
+  ::drm_syncobj_create argument{0, signaled ? DRM_SYNCOBJ_CREATE_SIGNALED : 0U};
+  PADDOCK_TRY_VOID(on.call(DRM_IOCTL_SYNCOBJ_CREATE, &argument, "DRM_IOCTL_SYNCOBJ_CREATE"));
+  return adopt(on, argument.handle);
 }
 
 inline result<syncobj> syncobj::import_(const drm::device& into, borrowed_fd fd) noexcept {
   PADDOCK_TRY_VOID(into.check_there("syncobj::import_"));
-  std::uint32_t handle = 0;
-  PADDOCK_TRY_VOID(
-      into.check(::drmSyncobjFDToHandle(into.fd().get(), fd.get(), &handle), "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE"));
-  return adopt(into, handle);
+  ::drm_syncobj_handle argument{0, 0, fd.get(), 0};
+  PADDOCK_TRY_VOID(into.call(DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, &argument, "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE"));
+  return adopt(into, argument.handle);
 }
 
 inline result<unique_fd> syncobj::export_() const noexcept {
-  int made = -1;
-  PADDOCK_TRY_VOID(
-      device().check(::drmSyncobjHandleToFD(fd(), state_->handle, &made), "DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD"));
-  return unique_fd::adopt(made);
+  ::drm_syncobj_handle argument{state_->handle, 0, -1, 0};
+  PADDOCK_TRY_VOID(device().call(DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, &argument, "DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD"));
+  return unique_fd::adopt(argument.fd);
 }
 
 inline result<kernel::sync_file> syncobj::export_sync_file() const noexcept {
-  int made = -1;
-  PADDOCK_TRY_VOID(device().check(::drmSyncobjExportSyncFile(fd(), state_->handle, &made),
-                                  "DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD(EXPORT_SYNC_FILE)"));
-  return kernel::sync_file::adopt_new(unique_fd::adopt(made));
+  ::drm_syncobj_handle argument{state_->handle, DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE, -1, 0};
+  PADDOCK_TRY_VOID(
+      device().call(DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, &argument, "DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD(EXPORT_SYNC_FILE)"));
+  return kernel::sync_file::adopt_new(unique_fd::adopt(argument.fd));
 }
 
 inline result<void> syncobj::import_sync_file(const kernel::sync_file& fences) const noexcept {
   if (fences.is_already_signaled()) {
     return signal();
   }
-  return device().check(::drmSyncobjImportSyncFile(fd(), state_->handle, fences.fd().get()),
-                        "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE(IMPORT_SYNC_FILE)");
+  ::drm_syncobj_handle argument{state_->handle, DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE, fences.fd().get(), 0};
+  return device().call(DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, &argument, "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE(IMPORT_SYNC_FILE)");
 }
 
 inline result<void> syncobj::signal(timeline_point point) const noexcept {
@@ -221,8 +225,8 @@ inline result<void> syncobj::signal(timeline_point point) const noexcept {
     return fail(errc::invalid_argument, "syncobj::signal: point 0");
   }
   std::uint64_t value = point.value();
-  return device().check(::drmSyncobjTimelineSignal(fd(), &state_->handle, &value, 1),
-                        "DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL");
+  auto argument = with(value);
+  return device().call(DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, &argument, "DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL");
 }
 
 inline result<kernel::sync_file> syncobj::export_sync_file(timeline_point point) const noexcept {
@@ -263,9 +267,12 @@ inline result<void> syncobj::transfer(timeline_point from, const syncobj& to, ti
   if (device() != to.device()) {
     return fail(errc::invalid_argument, "syncobj::transfer: two devices");
   }
-  return device().check(
-      ::drmSyncobjTransfer(fd(), to.state_->handle, to_point.value(), state_->handle, from.value(), 0),
-      "DRM_IOCTL_SYNCOBJ_TRANSFER");
+  ::drm_syncobj_transfer argument{};
+  argument.src_handle = state_->handle;
+  argument.dst_handle = to.state_->handle;
+  argument.src_point = from.value();
+  argument.dst_point = to_point.value();
+  return device().call(DRM_IOCTL_SYNCOBJ_TRANSFER, &argument, "DRM_IOCTL_SYNCOBJ_TRANSFER");
 }
 inline result<void> syncobj::transfer_for_submit(timeline_point from, const syncobj& to, timeline_point to_point,
                                                  deadline until) const noexcept {
@@ -281,7 +288,7 @@ inline result<void> syncobj::notify(borrowed_fd event, timeline_point point, poi
     wanted.flags = stage == point_stage::submitted ? uapi::drm_syncobj_wait_available : 0U;
     wanted.point = point.value();
     wanted.fd = event.get();
-    return device().check(::drmIoctl(fd(), uapi::drm_ioctl_syncobj_eventfd, &wanted), "DRM_IOCTL_SYNCOBJ_EVENTFD");
+    return device().call(uapi::drm_ioctl_syncobj_eventfd, &wanted, "DRM_IOCTL_SYNCOBJ_EVENTFD");
   };
   const result<void> asked = ask(state_->handle);
   // A kernel without the call says what one with it says of a descriptor that is no eventfd; asked about no syncobj at

@@ -38,6 +38,15 @@ class dma_buf_fd final : public dma_buf_operations {
     return made;
   }
 
+  /// Takes a descriptor that an ioctl has just made as a dma-buf: which one is asked, and not whether. Errors: as
+  /// fstat.
+  [[nodiscard]] static result<dma_buf_fd> adopt_new(unique_fd fd) noexcept {
+    dma_buf_fd made;
+    PADDOCK_TRY_VOID(made.learn(fd));
+    made.owner_ = std::move(fd);
+    return made;
+  }
+
   /// Looks at a descriptor that somebody else owns, without taking it. Errors: bad_fd.
   [[nodiscard]] static result<dma_buf_ref> borrow(borrowed_fd fd) noexcept { return dma_buf_ref::borrow(fd); }
   /// Lends this one.

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <utility>
@@ -96,6 +96,8 @@ class dma_buf_operations {
   void clear() noexcept { *this = dma_buf_operations(); }
   /// Looks at the descriptor and keeps what it found, or stays empty.
   [[nodiscard]] result<void> identify(borrowed_fd fd) noexcept;
+  /// The same of one that is known to be a dma-buf.
+  [[nodiscard]] result<void> learn(borrowed_fd fd) noexcept;
 
  private:
   [[nodiscard]] result<void> sync(access what, std::uint64_t phase) const noexcept {
@@ -141,6 +143,10 @@ inline result<void> dma_buf_operations::identify(borrowed_fd fd) noexcept {
   if (file_system.f_type != uapi::dma_buf_magic) {
     return fail(errc::bad_fd, "not a dma-buf");
   }
+  return learn(fd);
+}
+
+inline result<void> dma_buf_operations::learn(borrowed_fd fd) noexcept {
   struct stat file {};
   if (::fstat(fd.get(), &file) != 0) {
     return fail_errno("fstat");
@@ -153,11 +159,14 @@ inline result<void> dma_buf_operations::identify(borrowed_fd fd) noexcept {
 
 inline result<void> dma_buf_operations::set_name(std::string_view name) const noexcept {
   char terminated[uapi::dma_buf_name_max + 1]{};
-  // A newline would forge lines of fdinfo, which other programs parse.
-  if (name.size() > uapi::dma_buf_name_max || name.find_first_of(std::string_view("\0\n", 2)) != name.npos) {
+  bool is_good = name.size() <= uapi::dma_buf_name_max;
+  for (std::size_t i = 0; is_good && i < name.size(); ++i) {
+    terminated[i] = name[i];
+    is_good = name[i] != '\0' && name[i] != '\n';  // A newline would forge lines of fdinfo, which other programs parse.
+  }
+  if (!is_good) {
     return fail(errc::invalid_argument, "dma-buf name (at most 31 bytes, one line)");
   }
-  std::copy(name.begin(), name.end(), terminated);
   PADDOCK_TRY_VOID(detail::ioctl(fd_, uapi::dma_buf_set_name_b, &terminated[0], "DMA_BUF_SET_NAME_B"));
   return {};
 }

@@ -60,15 +60,16 @@ inline result<dma_heap> dma_heap::open(std::string_view name, const char* direct
 }
 
 inline result<dma_buf_fd> dma_heap::allocate(std::uint64_t size, std::string_view name) const noexcept {
-  const auto memory = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * detail::page_size();
-  if (size > memory) {
+  // To ask how much memory there is takes as long as to allocate a page; no machine with heaps has less than this.
+  constexpr std::uint64_t always_there = std::uint64_t{4} << 20U;
+  if (size > always_there && size > static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * detail::page_size()) {
     return fail(errc::limit_reached, "DMA_HEAP_IOCTL_ALLOC (more than the machine's memory)");
   }
   uapi::dma_heap_allocation argument{};
   argument.len = size;
   argument.fd_flags = O_RDWR | O_CLOEXEC;
   PADDOCK_TRY_VOID(detail::ioctl(fd_, uapi::dma_heap_ioctl_alloc, &argument, "DMA_HEAP_IOCTL_ALLOC"));
-  PADDOCK_TRY(dma_buf_fd buffer, dma_buf_fd::adopt(unique_fd::adopt(static_cast<int>(argument.fd))));
+  PADDOCK_TRY(dma_buf_fd buffer, dma_buf_fd::adopt_new(unique_fd::adopt(static_cast<int>(argument.fd))));
   if (!name.empty()) {
     PADDOCK_TRY_VOID(buffer.set_name(name));
   }

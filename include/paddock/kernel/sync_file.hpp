@@ -196,7 +196,7 @@ inline result<void> sync_file::set_deadline(deadline by) const noexcept {
     return {};
   }
   uapi::sync_set_deadline hint{};
-  hint.deadline_ns = by.is_poll() ? 0 : static_cast<std::uint64_t>(by.nanoseconds());
+  hint.deadline_ns = static_cast<std::uint64_t>(by.nanoseconds());
   PADDOCK_TRY_VOID(detail::ioctl(fd_, uapi::sync_ioc_set_deadline, &hint, "SYNC_IOC_SET_DEADLINE"));
   return {};
 }

@@ -65,7 +65,7 @@ class udmabuf_device {
       return fail(error{made.error().code, EINVAL, limit});
     }
     PADDOCK_TRY(const int fd, made);
-    return dma_buf_fd::adopt(unique_fd::adopt(fd));
+    return dma_buf_fd::adopt_new(unique_fd::adopt(fd));
   }
 
   unique_fd fd_;
