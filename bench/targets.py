@@ -16,6 +16,7 @@ UNITS = {
     "stalls_per_million": "stalls in a million",
     "bytes": "bytes",
     "cpu_s": "s",
+    "instructions": "instructions",
 }
 
 
@@ -166,7 +167,7 @@ GROUPS = [
         "A disk's copy",
         ["nvme_copy: 8 MiB"],
         "ns",
-        "examples/nvme_copy between two emulated drives in the guest ({guest}): through the memory of one of them, and "
+        "examples/nvme_copy between two emulated drives in the guest ({kernel}): through the memory of one of them, and "
         "through system memory. An emulated controller's memory is read and written access by access, where real "
         "hardware's is not: the ratio speaks of QEMU.",
     ),
@@ -183,7 +184,75 @@ GROUPS = [
         ],
         "rmw",
         "The fences that the kernel gives a process, and paddock's in the same process, in the guest of the VM lane "
-        "({guest}). With the time of the clock, as the kernel takes it.",
+        "({kernel}). With the time of the clock, as the kernel takes it.",
+    ),
+    Group(
+        "Wrappers and their ioctls",
+        [
+        "ioctl: DMA_BUF_IOCTL_SYNC, start",
+        "ioctl: DMA_BUF_IOCTL_SYNC, end",
+        "ioctl: DMA_BUF_IOCTL_SYNC, a probe",
+        "ioctl: DMA_BUF_SET_NAME_B",
+        "ioctl: DMA_BUF_IOCTL_EXPORT_SYNC_FILE",
+        "ioctl: DMA_BUF_IOCTL_IMPORT_SYNC_FILE",
+        "ioctl: SYNC_IOC_MERGE",
+        "ioctl: SYNC_IOC_FILE_INFO",
+        "ioctl: SYNC_IOC_SET_DEADLINE",
+        "ioctl: DMA_HEAP_IOCTL_ALLOC, 4 KiB",
+        "ioctl: DMA_HEAP_IOCTL_ALLOC, 1 MiB",
+        "ioctl: UDMABUF_CREATE, 4 KiB",
+        "ioctl: UDMABUF_CREATE, 1 MiB",
+        "ioctl: DRM_IOCTL_SYNCOBJ_CREATE",
+        "ioctl: DRM_IOCTL_SYNCOBJ_DESTROY",
+        "ioctl: DRM_IOCTL_SYNCOBJ_SIGNAL",
+        "ioctl: DRM_IOCTL_SYNCOBJ_RESET",
+        "ioctl: DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL",
+        "ioctl: DRM_IOCTL_SYNCOBJ_QUERY",
+        "ioctl: DRM_IOCTL_SYNCOBJ_WAIT",
+        "ioctl: DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT",
+        "ioctl: DRM_IOCTL_SYNCOBJ_TRANSFER",
+        "ioctl: DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD",
+        "ioctl: DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE",
+        "ioctl: DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, a sync_file",
+        "ioctl: DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, a point's sync_file",
+        "ioctl: DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, a sync_file",
+        "ioctl: DRM_IOCTL_SYNCOBJ_EVENTFD",
+        "ioctl: DRM_IOCTL_PRIME_FD_TO_HANDLE",
+        "ioctl: DRM_IOCTL_PRIME_HANDLE_TO_FD",
+        "ioctl: DRM_IOCTL_GEM_CLOSE",
+        "ioctl: DRM_IOCTL_MODE_CREATE_DUMB",
+        "ioctl: DRM_IOCTL_MODE_MAP_DUMB and mmap",
+        "ioctl: VFIO_IOMMU_MAP_DMA, 4 KiB",
+        "ioctl: VFIO_IOMMU_UNMAP_DMA, 4 KiB",
+        "ioctl: VFIO_IOMMU_MAP_DMA, 4 KiB, by an ioas",
+        "ioctl: VFIO_IOMMU_MAP_DMA, 2 MiB, by an ioas",
+        "ioctl: pread of config space",
+        "ioctl: VFIO_DEVICE_GET_IRQ_INFO",
+        "ioctl: VFIO_DEVICE_FEATURE, a dma-buf",
+        "ioctl: VFIO_DEVICE_SET_IRQS",
+        "ioctl: IOMMU_IOAS_MAP, 4 KiB",
+        "ioctl: IOMMU_IOAS_MAP_FILE, 4 KiB",
+        "ioctl: IOMMU_IOAS_UNMAP, 4 KiB",
+        ],
+        "instructions",
+        "Instructions of one call, those of the program and those of the kernel that works for it: what they cost is "
+        "nearly all the kernel's, so no count of the program's own would say how much a wrapper adds. The guest "
+        "({ioctls}) runs on an emulator whose time stamp counter advances by one with each instruction; both calls are "
+        "in one program, take turns on the same objects, and the raw one fills in the structure and calls ioctl(2), "
+        "without libdrm. \"More\" is what the wrapper adds, nearly all of it in the program. What is made is closed "
+        "outside of what is counted. `tests/vm/cases/wrappers.cpp` counts the system calls and the program's "
+        "instructions, one by one.",
+        "raw ioctl",
+    ),
+    Group(
+        "A bridge with 10,000 pending",
+        ["bridge: wake of 10,000 sync_files", "bridge: wake of 10,000 eventfds"],
+        "ns",
+        "One of 10,000 at random is signaled, and the thread that watches them is asleep: until the callback runs, in a "
+        "bridge's own thread, in an event loop that has the bridge's descriptor, and in a loop over epoll_wait that has "
+        "all of them and calls a function. That one asks nobody how the fence ended, nor when. The kernel fences are "
+        "sw_sync's, in the guest ({bridge}); this machine has eventfds.",
+        "bare epoll loop",
     ),
     Group(
         "More threads than cores",
@@ -211,6 +280,8 @@ _CALLBACKS = GROUPS[2].rows
 _REMOVALS = GROUPS[3].rows
 _POINTS = GROUPS[5].rows[:3]
 _READ = "resv: test_signaled, 4 fences"
+_WRAPPERS = next(group.rows for group in GROUPS if group.figure == "instructions")
+_BRIDGES = next(group.rows for group in GROUPS if group.title == "A bridge with 10,000 pending")
 
 TARGETS = [
     Target("create in place", 1.0, "kernel steps"),
@@ -286,12 +357,41 @@ TARGETS = [
         Target("buffer: move, 256 importers, each", 1.2, f"buffer: move, 16 importers, each/{subject}", subject=subject)
         for subject in ("paddock", "paddock, mapped")
     ),
+    *(Target(row, 1.02, "raw ioctl", "instructions") for row in _WRAPPERS),
+    *(
+        Target(row, 2.0, "bare epoll loop", "p99_ns", subject)
+        for row in _BRIDGES
+        for subject in ("paddock", "paddock, event loop")
+    ),
     Target("route: load 517 functions", 1.2, "lspci -n -F", "ns"),
     Target("route: between two", 200, None, "ns"),
     Target("route: all of 100 endpoints", 5e6, None, "ns"),
     Target("route: nearest of 64 for 16", 100e3, None, "ns"),
     Target("pool: allocate and free", 1.5, "floor: Boost.ICL", "ns"),
 ]
+
+# Said where a wrapper adds more than its target: the beginning of the row's name: what else it does than the ioctl.
+_COUNTED = "It makes a handle that is counted, for which it allocates."
+BEYOND = {
+    "ioctl: DMA_BUF_IOCTL_SYNC, a probe": "The kernel refuses, and the errno is looked up by the call's name, as of every error.",
+    "ioctl: DMA_BUF_SET_NAME_B": "It looks at each character.",
+    "ioctl: DMA_HEAP_IOCTL_ALLOC": "It makes a buffer that knows its size and which one it is: one fstat.",
+    "ioctl: UDMABUF_CREATE": "It asks the memory's seals and size before, since the kernel says EINVAL to all, and its own "
+    "afterwards: one fcntl, two fstat.",
+    "ioctl: DRM_IOCTL_PRIME_HANDLE_TO_FD": "As the heaps' allocation: one fstat.",
+    "ioctl: DRM_IOCTL_SYNCOBJ_CREATE": _COUNTED,
+    "ioctl: DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE": _COUNTED,
+    "ioctl: DRM_IOCTL_SYNCOBJ_DESTROY": "It drops the last of counted references, to the device too, and frees.",
+    **{
+        f"ioctl: DRM_IOCTL_{name}": "The kernel does not count a handle, so the file's handles are: a lock, and a node in a set."
+        for name in ("PRIME_FD_TO_HANDLE", "GEM_CLOSE", "MODE_CREATE_DUMB")
+    },
+    **{
+        f"ioctl: {name}": "The device's descriptor is held open meanwhile, by a shared lock."
+        for name in ("pread of config space", "VFIO_DEVICE_GET_IRQ_INFO", "VFIO_DEVICE_FEATURE", "VFIO_DEVICE_SET_IRQS")
+    },
+    "ioctl: VFIO_IOMMU_MAP_DMA": "It finds the address, and makes a record by which the mapping can be shared, found and revoked.",
+}
 
 # Said where that peer is faster in the run at hand: (row, or the beginning of it, peer): why.
 WHY = {
@@ -349,6 +449,7 @@ WHY = {
     ("buffer: read by CPU", "pthread_rwlock"): "It keeps writers out, and that is all: an access by CPU also waits for jobs, and "
     "holds moves and revocations off, for which it takes the buffer's lock at its beginning.",
     ("nvme_copy: 8 MiB", "paddock, system memory"): "QEMU serves an emulated controller's memory access by access.",
+    ("bridge:", "bare epoll loop"): "It asks nobody how the fence ended, and takes the descriptor out only after its callback.",
     ("route: load", "lspci -F"): "It lists the functions, and puts them into no tree; the text is not looked through before.",
     ("route: load", "lspci -n -F"): "As lspci -F.",
     ("route:", "kernel steps, no list"): "It stops at how far and how many redirect: no list is asked, no quirk, and nothing is kept of "
