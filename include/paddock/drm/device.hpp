@@ -93,10 +93,9 @@ class device {
     }
     return fail(judge(last_error(call)));
   }
-  /// An ioctl on its file. Most functions of libdrm are no more than that, and as much again in instructions.
+  /// An ioctl on its file, as libdrm makes them.
   [[nodiscard]] result<void> call(unsigned long request, void* argument, const char* name) const noexcept {
-    const auto answer = detail::ioctl(fd(), request, argument, name);
-    return answer ? result<void>() : result<void>(fail(judge(answer.error())));
+    return check(::drmIoctl(fd().get(), request, argument), name);
   }
   /// The same as check() of an error that a call left. Requires: no lock, since who waits for lost() is told.
   [[nodiscard]] [[gnu::cold]] error judge(const error& why) const noexcept {

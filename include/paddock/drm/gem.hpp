@@ -45,8 +45,9 @@ class gem {
     PADDOCK_TRY_VOID(into.check_there("gem::import_"));
     const auto import = [&](std::uint32_t& handle) noexcept -> result<void> {
       ::drm_prime_handle argument{0, 0, buffer.fd().get()};
-      PADDOCK_TRY_VOID(
-          detail::ioctl(into.fd(), DRM_IOCTL_PRIME_FD_TO_HANDLE, &argument, "DRM_IOCTL_PRIME_FD_TO_HANDLE"));
+      if (::drmIoctl(into.fd().get(), DRM_IOCTL_PRIME_FD_TO_HANDLE, &argument) != 0) {
+        return fail_errno("DRM_IOCTL_PRIME_FD_TO_HANDLE");
+      }
       handle = argument.handle;
       return {};
     };
@@ -101,10 +102,12 @@ class gem {
   void drop() noexcept {
     if (detail::gem_entry* const gone = std::exchange(entry_, nullptr);
         gone != nullptr && device_.file_->is_of_this_process()) {
-      result<int> closed;
+      result<void> closed;
       device_.file_->drop_use(*gone, [&](std::uint32_t handle) noexcept {
         ::drm_gem_close argument{handle, 0};
-        closed = detail::ioctl(device_.fd(), DRM_IOCTL_GEM_CLOSE, &argument, "DRM_IOCTL_GEM_CLOSE");
+        if (::drmIoctl(device_.fd().get(), DRM_IOCTL_GEM_CLOSE, &argument) != 0) {
+          closed = fail_errno("DRM_IOCTL_GEM_CLOSE");
+        }
       });
       // With a device go its handles.
       if (!closed && device_.judge(closed.error()) != errc::no_device) {
