@@ -184,7 +184,8 @@ class [[nodiscard]] memory_monitor {
   /// is called with each memory_report, after whoever was held went on. Each is noexcept, runs in the thread that
   /// handles the event or releases, and `unmap` at most once. Watch before mapping, and look at the status after it:
   /// where it is stale, unmap() may have come too early. Requires: the reservation outlives the watch. Errors: those of
-  /// Events::watch(), of which busy means that a part of the range is watched; out_of_memory, limit_reached.
+  /// Events::watch(), of which busy means that a part of the range is watched; out_of_memory, limit_reached. Where the
+  /// monitor's thread had to end for want of something, the error that ended it.
   template <class Unmap, class Tell>
   [[nodiscard]] result<memory_watch> watch(std::span<std::byte> range, const reservation& fences, Unmap unmap,
                                            Tell tell) noexcept {

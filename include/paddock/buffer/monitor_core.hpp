@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -90,11 +91,14 @@ class monitor_core {
   [[nodiscard]] borrowed_fd wake_fd() const noexcept { return wake_; }
   void wake() const noexcept {
     const std::uint64_t one = 1;
-    static_cast<void>(::write(wake_.get(), &one, sizeof one));
+    static_cast<void>(retry<false>([&] { return ::write(wake_.get(), &one, sizeof one); }));
   }
 
   [[nodiscard]] result<void> add(std::unique_ptr<watched_memory>& made) noexcept {
     const std::lock_guard guard(mutex_);
+    if (gave_up_) {  // Nobody would let go who is held.
+      return fail(*gave_up_);
+    }
     made->id = ++last_id_;
     // Once: after the first event the rest is up to the fences.
     PADDOCK_TRY_VOID(listen_to(made->fd(), EPOLLIN | EPOLLONESHOT, made->id));
@@ -281,6 +285,10 @@ class monitor_core {
       }
       if (!ended) {
         report_lost_error(ended.error());
+        {
+          const std::lock_guard guard(mutex_);
+          gave_up_ = ended.error();
+        }
         end_watches();  // Rather than to hold threads for ever.
         return;
       }
@@ -516,6 +524,7 @@ class monitor_core {
   watches watches_;
   std::uint64_t last_id_{own_id};
   bool prepared_{false};
+  std::optional<error> gave_up_;  ///< Why the thread has ended before it was told to.
   bool dispatching_{false};
   bool again_{false};
 };

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include <paddock/base/fd.hpp>
+#include <paddock/detail/syscall.hpp>
 #include <paddock/fence/callback.hpp>
 
 namespace PADDOCK_NAMESPACE {
@@ -25,7 +26,8 @@ class eventfd_callback final : public fence_callback {
   static void run(fence_callback& node, const fence_outcome&) noexcept {
     const std::uint64_t one = 1;
     // Fails only when the counter is at its limit, and the reader is woken by that as well.
-    static_cast<void>(::write(static_cast<eventfd_callback&>(node).event_.get(), &one, sizeof one));
+    const int event = static_cast<eventfd_callback&>(node).event_.get();
+    static_cast<void>(detail::retry<false>([&] { return ::write(event, &one, sizeof one); }));
   }
   borrowed_fd event_;
 };
