@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <optional>
 #include <utility>
 
@@ -74,11 +75,26 @@ class sync_file_fence final : public fence, private bridged {
       signal(when);
     }
   }
-  void finish(const result<wait_status>& waited) noexcept {
-    if (!waited) {
-      fail(waited.error().sys_errno == 0 ? EIO : waited.error().sys_errno);
-    } else if (*waited == wait_status::signaled) {
-      finish();
+  /// Asks the kernel until it has answered or the deadline passes. A call that failed for want of something (ENOMEM) is
+  /// no answer, and is made again: a fence that completes, with whatever error, says that the devices are done.
+  void wait_here(deadline until) noexcept {
+    for (;;) {
+      const auto waited = wait_ready(file_.fd(), POLLIN, until);
+      if (waited) {
+        if (*waited == wait_status::signaled) {
+          finish();
+        }
+        return;
+      }
+      if (waited.error() == errc::bad_fd || waited.error() == errc::io) {  // Nobody will ever know.
+        fail(waited.error().sys_errno == 0 ? EIO : waited.error().sys_errno);
+        return;
+      }
+      if (until.passed()) {
+        return;
+      }
+      constexpr timespec pause{0, 1'000'000};
+      ::nanosleep(&pause, nullptr);
     }
   }
 
@@ -89,17 +105,15 @@ class sync_file_fence final : public fence, private bridged {
     } else if ((events & EPOLLIN) != 0) {
       finish();
     } else {
-      wait_here();
+      wait_here(deadline::never());  // Nobody can watch it. The promise is the kernel's, and holds.
     }
   }
-  /// Nobody can watch it. The promise is the kernel's, and holds: so this thread waits for it.
-  void wait_here() noexcept { finish(wait_ready(file_.fd(), POLLIN, deadline::never())); }
   /// Somebody has to be told.
   void watch() noexcept {
     get();  // The bridge's: who has added a callback need not keep the fence.
     if (const auto added = bridge_->add(*this, file_.fd()); !added) {
       report_lost_error(added.error());
-      wait_here();
+      wait_here(deadline::never());
       put();
     }
   }
@@ -116,15 +130,10 @@ inline const fence_ops sync_file_fence::operations{
         },
     .poll =
         [](fence& f) noexcept {
-          auto& self = static_cast<sync_file_fence&>(f);
-          self.finish(wait_ready(self.file_.fd(), POLLIN, deadline::now()));
+          static_cast<sync_file_fence&>(f).wait_here(deadline::now());
           return false;  // It has signaled itself.
         },
-    .wait =
-        [](fence& f, deadline until) noexcept {
-          auto& self = static_cast<sync_file_fence&>(f);
-          self.finish(wait_ready(self.file_.fd(), POLLIN, until));
-        },
+    .wait = [](fence& f, deadline until) noexcept { static_cast<sync_file_fence&>(f).wait_here(until); },
     .set_deadline =
         [](fence& f, deadline wish) noexcept {
           static_cast<void>(static_cast<sync_file_fence&>(f).file_.set_deadline(wish));  // A hint.
