@@ -117,19 +117,24 @@ struct fake_device {
   void memory_off() const {
     const auto nobody_maps = state->listeners->lock();
     state->listeners->revoke(vfio::revoke_reason::memory_disabled);
-    window->poison();
+    must(window->poison());
   }
   void memory_on() const {
     const auto nobody_maps = state->listeners->lock();
-    if (!window->restore(file)) {
-      std::abort();
-    }
+    must(window->restore(file));
   }
   void close() const {
     const auto nobody_maps = state->listeners->lock();
     state->listeners->close();
     state->listeners->revoke(vfio::revoke_reason::closed);
-    window->poison();
+    must(window->poison());
+  }
+
+ private:
+  static void must(const result<void>& done) {
+    if (!done) {
+      std::abort();
+    }
   }
 };
 

@@ -48,7 +48,7 @@ class bar_window final : public segment_exporter {
     if (answers) {
       PADDOCK_TRY_VOID(window->restore(device));
     } else {
-      window->poison();
+      PADDOCK_TRY_VOID(window->poison());
     }
     return window;
   }
@@ -61,6 +61,8 @@ class bar_window final : public segment_exporter {
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
   [[nodiscard]] const region& info() const noexcept { return info_; }
   [[nodiscard]] bool live() const noexcept { return live_; }
+  /// Whether the device's memory is in it, be it in a part: poison() has something to do.
+  [[nodiscard]] bool holds_device() const noexcept { return holds_device_; }
 
   /// True when the CPU can reach every byte of the range.
   [[nodiscard]] bool covers(std::uint64_t offset, std::uint64_t length) const noexcept {
@@ -74,19 +76,42 @@ class bar_window final : public segment_exporter {
 
   /// Replaces the device's memory by pages of ones, which is what a device that is gone reads as; of a larger window
   /// the first GiB, and zeroes behind it. Where the kernel would raise SIGBUS, a thread in the middle of an access now
-  /// reads on, and its writes go nowhere. Also drops the mapping's hold on the device file, in any case.
-  void poison() noexcept {
-    live_ = false;
+  /// reads on, and its writes go nowhere. Also drops the mapping's hold on the device file.
+  /// Errors: out_of_memory, and then the device's memory is still there.
+  [[nodiscard]] result<void> poison() noexcept {
     // One mapping over all of it needs no more than the process has already, so it does not fail for want of mappings.
     if (::mmap(base_, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) ==
         MAP_FAILED) {
-      report_lost_error(last_error("mmap(poison)"));
-      return;
+      return fail_errno("mmap(poison)");
     }
+    live_ = false;
+    holds_device_ = false;
+    fill_with_ones();
+    return {};
+  }
+
+  /// Maps the device's memory, first or again.
+  [[nodiscard]] result<void> restore(borrowed_fd device) noexcept {
+    const int protection = (info_.readable ? PROT_READ : 0) | (info_.writable ? PROT_WRITE : 0);
+    for (const mappable_area& area : info_.areas) {
+      void* mapped = ::mmap(base_ + area.offset, static_cast<std::size_t>(area.size), protection,
+                            MAP_SHARED | MAP_FIXED, device.get(), static_cast<off_t>(info_.file_offset + area.offset));
+      if (mapped == MAP_FAILED) {
+        return fail_errno("mmap");
+      }
+      holds_device_ = true;
+    }
+    live_ = true;
+    return {};
+  }
+
+ private:
+  /// Zeroes are the second best.
+  void fill_with_ones() noexcept {
     const std::size_t pattern_size = size_ < max_pattern ? size_ : max_pattern;
     const unique_fd pattern = unique_fd::adopt(::memfd_create("paddock-poison", MFD_CLOEXEC));
     if (!pattern.valid() || ::ftruncate(pattern.get(), static_cast<off_t>(pattern_size)) != 0) {
-      return;  // Zeroes are the second best.
+      return;
     }
     void* view = ::mmap(nullptr, pattern_size, PROT_READ | PROT_WRITE, MAP_SHARED, pattern.get(), 0);
     if (view == MAP_FAILED) {
@@ -103,21 +128,6 @@ class bar_window final : public segment_exporter {
     }
   }
 
-  /// Maps the device's memory, first or again.
-  [[nodiscard]] result<void> restore(borrowed_fd device) noexcept {
-    const int protection = (info_.readable ? PROT_READ : 0) | (info_.writable ? PROT_WRITE : 0);
-    for (const mappable_area& area : info_.areas) {
-      void* mapped = ::mmap(base_ + area.offset, static_cast<std::size_t>(area.size), protection,
-                            MAP_SHARED | MAP_FIXED, device.get(), static_cast<off_t>(info_.file_offset + area.offset));
-      if (mapped == MAP_FAILED) {
-        return fail_errno("mmap");
-      }
-    }
-    live_ = true;
-    return {};
-  }
-
- private:
   // Small enough to fill in no time; each piece is a mapping, of which a process has 65530.
   static constexpr std::size_t max_pattern = std::size_t{2} << 20U;
   static constexpr std::size_t max_poisoned = std::size_t{1} << 30U;
@@ -130,6 +140,7 @@ class bar_window final : public segment_exporter {
   region info_;
   std::weak_ptr<device_state> device_;
   bool live_{false};
+  bool holds_device_{false};
 };
 
 }  // namespace PADDOCK_NAMESPACE::vfio::detail

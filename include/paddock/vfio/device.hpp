@@ -306,7 +306,8 @@ inline result<void> device::change_command(std::uint16_t bit, bool on) {
   const auto one_change_at_a_time = state->listeners->lock();
   PADDOCK_TRY(const auto old_value, read_config<std::uint16_t>(pci_regs::command));
   const auto value = static_cast<std::uint16_t>(on ? old_value | bit : old_value & ~bit);
-  return value == old_value ? result<void>{} : write_config<std::uint16_t>(pci_regs::command, value);
+  // Where an earlier change failed half-way the register may have been written, and the windows not have followed.
+  return value == old_value ? state->follow_decode_state() : write_config<std::uint16_t>(pci_regs::command, value);
 }
 
 inline result<void> device::hot_reset() {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <paddock/base/fd.hpp>
+#include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/uapi/vfio.hpp>
 #include <paddock/detail/process_id.hpp>
@@ -90,12 +91,16 @@ class device_state {
     if (effect) {
       listeners->revoke(*effect);
       if (*effect != revoke_reason::reset) {
-        poison_windows();
+        PADDOCK_TRY_VOID(poison_windows());  // Or a thread in the middle of an access gets a SIGBUS.
       }
     }
     PADDOCK_TRY_VOID(with_fd([&](borrowed_fd fd) { return write(config(fd)); }));
-    PADDOCK_TRY(const auto after, read_decode_state());
-    return after.answers() ? restore_windows() : result<void>{};
+    return follow_decode_state();
+  }
+  /// Gives the CPU its windows back, if the device's memory answers. Requires: the lock of `listeners`.
+  [[nodiscard]] result<void> follow_decode_state() {
+    PADDOCK_TRY(const auto now, read_decode_state());
+    return now.answers() ? restore_windows() : result<void>{};
   }
 
   [[nodiscard]] result<void> reset() {
@@ -139,7 +144,9 @@ class device_state {
     const auto no_mapping_meanwhile = listeners->lock();
     listeners->close();
     listeners->revoke(reason);
-    poison_windows();
+    if (const auto poisoned = poison_windows(); !poisoned) {
+      report_lost_error(poisoned.error());
+    }
     {
       const std::unique_lock guard(fd_mutex_);
       fd_.reset();
@@ -148,7 +155,7 @@ class device_state {
       if (const auto held = weak.lock()) {
         for (const unique_fd& event : *held) {
           const std::uint64_t one = 1;
-          static_cast<void>(!::write(event.get(), &one, sizeof one));
+          static_cast<void>(paddock::detail::retry<false>([&] { return ::write(event.get(), &one, sizeof one); }));
         }
       }
     }
@@ -168,12 +175,16 @@ class device_state {
 
  private:
   /// The device's memory does not answer from here on.
-  void poison_windows() noexcept {
+  [[nodiscard]] result<void> poison_windows() noexcept {
+    result<void> all;
     for (auto& weak : windows) {
-      if (const auto window = weak.lock(); window && window->live()) {
-        window->poison();
+      if (const auto window = weak.lock(); window && window->holds_device()) {
+        if (auto poisoned = window->poison(); !poisoned) {
+          all = std::move(poisoned);
+        }
       }
     }
+    return all;
   }
   /// It answers again.
   [[nodiscard]] result<void> restore_windows() {

@@ -210,7 +210,7 @@ TEST_CASE("a poisoned window reads ones, swallows writes, and comes back") {
   const fake_device device;
   auto* word = reinterpret_cast<volatile std::uint32_t*>(device.window->base() + 4096);
   *word = 42;
-  device.window->poison();
+  REQUIRE(device.window->poison());
   CHECK(*word == 0xffffffff);
   *word = 7;
   test_space space;
