@@ -26,11 +26,14 @@ namespace PADDOCK_NAMESPACE::vfio {
   std::error_code error;
   const auto folder = sysfs / "bus/pci/devices" / to_string(device);
   if (!std::filesystem::exists(folder, error)) {
-    return fail(errc::not_found, "PCI device in sysfs");
+    return error ? fail(error_from_errno(error.value(), "PCI device in sysfs"))
+                 : fail(errc::not_found, "PCI device in sysfs");
   }
   const auto link = std::filesystem::read_symlink(folder / "iommu_group", error);
   if (error) {
-    return fail(errc::unsupported_by_platform, "IOMMU group of the PCI device");
+    return error == std::errc::no_such_file_or_directory
+               ? fail(errc::unsupported_by_platform, "IOMMU group of the PCI device")
+               : fail(error_from_errno(error.value(), "IOMMU group of the PCI device"));
   }
   const std::string number = link.filename().string();
   int group = 0;
@@ -63,8 +66,9 @@ class group {
   /// False before it is attached, and once its last device was unplugged: nothing brings the group back to life.
   [[nodiscard]] bool in_container() const noexcept {
     uapi::vfio_group_status status;
-    return paddock::detail::ioctl_once(fd_, uapi::vfio_group_get_status, &status, "VFIO_GROUP_GET_STATUS") &&
-           (status.flags & uapi::vfio_group_flags_container_set) != 0;
+    const auto asked = paddock::detail::ioctl_once(fd_, uapi::vfio_group_get_status, &status, "VFIO_GROUP_GET_STATUS");
+    // Nobody lets go of a group because a question about it failed.
+    return !asked || (status.flags & uapi::vfio_group_flags_container_set) != 0;
   }
 
   [[nodiscard]] int number() const noexcept { return number_; }

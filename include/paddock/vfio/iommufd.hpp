@@ -40,8 +40,11 @@ namespace detail {
                                                         const std::filesystem::path& sysfs = "/sys") {
   std::error_code error;
   const auto folder = sysfs / "bus/pci/devices" / to_string(device);
+  const auto why = [](const std::error_code& asked) {
+    return fail(error_from_errno(asked.value(), "the VFIO node of the PCI device"));
+  };
   if (!std::filesystem::exists(folder, error)) {
-    return fail(errc::not_found, "PCI device in sysfs");
+    return error ? why(error) : fail(errc::not_found, "PCI device in sysfs");
   }
   for (auto entry = std::filesystem::directory_iterator(folder / "vfio-dev", error);
        !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
@@ -50,7 +53,13 @@ namespace detail {
       return "/dev/vfio/devices/" + name;
     }
   }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return why(error);
+  }
   const auto driver = std::filesystem::read_symlink(folder / "driver", error);
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return why(error);
+  }
   return fail(error || driver.filename() != "vfio-pci" ? errc::not_bound : errc::unsupported_by_kernel,
               "the VFIO node of the PCI device");
 }
