@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -33,7 +34,9 @@ namespace PADDOCK_NAMESPACE::vfio {
   if (asked) {
     return {kernel::answer::yes, {}};
   }
-  return {asked.error() == errc::no_device ? kernel::answer::unknown : kernel::answer::no, asked.error()};
+  const int got = asked.error().sys_errno;
+  const bool is_no = got == ENOTTY || got == EINVAL || got == ENODEV || got == EOPNOTSUPP;
+  return {is_no ? kernel::answer::no : kernel::answer::unknown, asked.error()};
 }
 
 /// Exports one range of a BAR. The dma-buf has no CPU mapping of its own, and does not keep the device open: when the
