@@ -4,6 +4,7 @@
 /// hit a neighbour's BAR instead of memory.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -35,11 +36,12 @@ struct file_closer {
 
 /// The memory resources of one device: its BARs, and for a bridge the windows that it forwards.
 /// Kernel: the `resource` attribute (drivers/pci/pci-sysfs.c), a line "start end flags" for each.
-inline void append_memory_resources(const std::filesystem::path& device, std::vector<address_window>& windows) {
+[[nodiscard]] inline result<void> append_memory_resources(const std::filesystem::path& device,
+                                                          std::vector<address_window>& windows) {
   constexpr std::uint64_t resource_is_memory = 0x200;
   const std::unique_ptr<std::FILE, file_closer> file(std::fopen((device / "resource").c_str(), "re"));
   if (!file) {
-    return;
+    return errno == ENOENT ? result<void>() : fail_errno("open(resource)");
   }
   unsigned long long first = 0;
   unsigned long long last = 0;
@@ -49,18 +51,26 @@ inline void append_memory_resources(const std::filesystem::path& device, std::ve
       windows.push_back({first, last});
     }
   }
+  return {};
+}
+/// Of a folder that was walked: one that goes away meanwhile has nothing more.
+[[nodiscard]] inline result<void> judge_walk(const std::error_code& ended) noexcept {
+  return !ended || ended == std::errc::no_such_file_or_directory
+             ? result<void>()
+             : fail(error_from_errno(ended.value(), "opendir(/sys/devices)"));
 }
 
 /// What the functions on a host bridge's root bus decode and forward. `bridge` is its folder in sysfs.
-[[nodiscard]] inline std::vector<address_window> root_bus_windows(const std::filesystem::path& bridge) {
+[[nodiscard]] inline result<std::vector<address_window>> root_bus_windows(const std::filesystem::path& bridge) {
   std::vector<address_window> windows;
-  std::error_code ignored;
-  for (std::filesystem::directory_iterator entry(bridge, ignored), end; !ignored && entry != end;
-       entry.increment(ignored)) {
+  std::error_code failed;
+  for (std::filesystem::directory_iterator entry(bridge, failed), end; !failed && entry != end;
+       entry.increment(failed)) {
     if (address::parse(entry->path().filename().string())) {
-      append_memory_resources(entry->path(), windows);
+      PADDOCK_TRY_VOID(append_memory_resources(entry->path(), windows));
     }
   }
+  PADDOCK_TRY_VOID(judge_walk(failed));
   return windows;
 }
 
@@ -68,7 +78,7 @@ inline void append_memory_resources(const std::filesystem::path& device, std::ve
 
 /// The memory windows of the host bridge above `client`: what the functions on its root bus decode and forward.
 /// `sysfs` is for tests and captured trees.
-/// Errors: not_found when there is no such device.
+/// Errors: not_found when there is no such device; limit_reached, permission: what is not known cannot be avoided.
 /// Kernel: /sys/bus/pci/devices/BDF is a link into devices/pciDDDD:BB/, whose children are the root bus.
 [[nodiscard]] inline result<std::vector<address_window>> host_bridge_windows(
     const address& client, const std::filesystem::path& sysfs = "/sys") {
@@ -88,19 +98,20 @@ inline void append_memory_resources(const std::filesystem::path& device, std::ve
   return detail::root_bus_windows(bridge);
 }
 
-/// The memory windows of every host bridge of the machine, in no particular order.
+/// The memory windows of every host bridge of the machine, in no particular order. Errors: limit_reached, permission.
 /// Kernel: the folders devices/pciDDDD:BB.
-[[nodiscard]] inline std::vector<address_window> all_host_bridge_windows(const std::filesystem::path& sysfs = "/sys") {
+[[nodiscard]] inline result<std::vector<address_window>> all_host_bridge_windows(
+    const std::filesystem::path& sysfs = "/sys") {
   namespace fs = std::filesystem;
   std::vector<address_window> windows;
-  std::error_code ignored;
-  for (fs::directory_iterator entry(sysfs / "devices", ignored), end; !ignored && entry != end;
-       entry.increment(ignored)) {
+  std::error_code failed;
+  for (fs::directory_iterator entry(sysfs / "devices", failed), end; !failed && entry != end; entry.increment(failed)) {
     if (entry->path().filename().string().rfind("pci", 0) == 0) {
-      const auto found = detail::root_bus_windows(entry->path());
+      PADDOCK_TRY(const auto found, detail::root_bus_windows(entry->path()));
       windows.insert(windows.end(), found.begin(), found.end());
     }
   }
+  PADDOCK_TRY_VOID(detail::judge_walk(failed));
   return windows;
 }
 

@@ -501,7 +501,8 @@ inline result<unique_fd> ioas::open_device(const pci::address& device,
   PADDOCK_TRY(unique_fd opened, space_->open_device(device));
   PADDOCK_TRY_VOID(pci::host_bridge_windows(device));
   // Those of all host bridges, at once: a device that joins later must not find its windows in use.
-  for (const pci::address_window& window : pci::all_host_bridge_windows()) {
+  PADDOCK_TRY(const auto windows, pci::all_host_bridge_windows());
+  for (const pci::address_window& window : windows) {
     exclude({iova(window.first), iova(window.last)});
   }
   return opened;
