@@ -15,10 +15,10 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
-#include <optional>
 
 #include <paddock/base/fd.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/detail/syscall.hpp>
 #include <paddock/version.hpp>
 
 namespace PADDOCK_NAMESPACE::detail {
@@ -35,31 +35,24 @@ template <class T>
   static_assert(sizeof(content) <= 4096);
   // A directory of this process alone, which others may not open: its lock keeps out whoever looks at the same time.
   struct directory_lock {
-    explicit directory_lock(const char* name) noexcept : fd(::open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-      if (fd < 0) {
-        failed = last_error("open");
-      }
-      while (fd >= 0 && !failed && ::flock(fd, LOCK_EX) != 0) {
-        if (errno != EINTR) {
-          failed = last_error("flock");
-        }
+    explicit directory_lock(const char* folder) noexcept : fd(open(folder, O_RDONLY | O_DIRECTORY, "open")) {
+      if (fd && retry<false>([this] { return ::flock(fd->get(), LOCK_EX); }) != 0) {
+        fd = fail_errno("flock");
       }
     }
     directory_lock(const directory_lock&) = delete;
     directory_lock& operator=(const directory_lock&) = delete;
     ~directory_lock() {
-      if (fd >= 0) {
+      if (fd) {
         // Not left to close(): a child that was forked meanwhile has the same open file, and would keep the lock.
-        ::flock(fd, LOCK_UN);
-        ::close(fd);
+        ::flock(fd->get(), LOCK_UN);
       }
     }
-    const int fd;
-    std::optional<error> failed;
+    result<unique_fd> fd;
   };
   const directory_lock own("/proc/self/fd");
-  if (own.failed) {
-    return fail(*own.failed);
+  if (!own.fd) {
+    return fail(own.fd.error());
   }
   std::FILE* const maps = std::fopen("/proc/self/maps", "re");
   if (maps == nullptr) {
@@ -87,7 +80,7 @@ template <class T>
   if (!memory.valid()) {
     return fail_errno("memfd_create");
   }
-  if (::ftruncate(memory.get(), 4096) != 0) {
+  if (retry<false>([&] { return ::ftruncate(memory.get(), 4096); }) != 0) {
     return fail_errno("ftruncate");
   }
   void* const page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory.get(), 0);

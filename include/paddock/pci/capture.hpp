@@ -95,7 +95,8 @@ class draft_folder {
 }
 
 [[nodiscard]] inline result<void> write_file(const std::filesystem::path& file, std::span<const std::byte> bytes) {
-  const int opened = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const int opened = ::paddock::detail::retry<false>(
+      [&] { return ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
   if (opened < 0) {
     return fail_errno("open");
   }
