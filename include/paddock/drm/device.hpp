@@ -139,7 +139,10 @@ class device {
 };
 
 inline result<device> device::adopt(unique_fd fd) noexcept {
-  const int type = fd.valid() ? ::drmGetNodeTypeFromFd(fd.get()) : -1;
+  const int type = fd.valid() ? ::drmGetNodeTypeFromFd(fd.get()) : DRM_NODE_CONTROL;
+  if (type < 0 && errno != EINVAL && errno != ENODEV) {  // That is what libdrm says of other files.
+    return fail_errno("fstat");
+  }
   if (type != DRM_NODE_PRIMARY && type != DRM_NODE_RENDER) {
     return fail(errc::bad_fd, "drm::device: not a DRM node");
   }
