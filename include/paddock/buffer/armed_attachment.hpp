@@ -16,7 +16,7 @@
 namespace PADDOCK_NAMESPACE {
 
 /// An attachment that can map: what arm() and pin() return. It is the attachment itself, seen from another side; it is
-/// valid until detach(), disarm() or unpin().
+/// valid until detach(), or, when it is pinned and not armed, until unpin().
 template <class Attachment, device Device>
 class armed_attachment {
  public:

@@ -288,7 +288,8 @@ class basic_attachment final : private detail::attachment_node,
     PADDOCK_TRY_VOID(core().check_copy());
     PADDOCK_TRY_VOID(settle(held, until));
     if constexpr (is_pinned) {
-      // It maps without the lock, so that whether somebody is alone with the bytes is decided now.
+      // It maps without the lock: what becomes of copies, and whether it is alone with the bytes, is decided now.
+      PADDOCK_TRY_VOID(Policies::fencing::waits || bounces_ ? core().end_copies(until) : result<void>());
       PADDOCK_TRY_VOID(bounces_ ? core().check_alone(*this) : core().check_exclusive(this));
     }
     PADDOCK_TRY_VOID(core().pin());
@@ -474,9 +475,7 @@ class basic_attachment final : private detail::attachment_node,
 
   [[nodiscard]] jobs tell_invalidated([[maybe_unused]] const resv_lock& held) noexcept override {
     if constexpr (Policies::residency::may_move) {
-      jobs answer = hook_ && !is_dead() ? hook_(*this, held) : jobs::wait();
-      requeued_ = answer;
-      return answer;
+      return requeued_ = hook_ && !is_dead() ? hook_(*this, held) : jobs::wait();
     } else {
       return jobs::wait();
     }
@@ -553,6 +552,7 @@ class basic_attachment final : private detail::attachment_node,
     unpin_all();
     core().unlink(*this);
     hook_ = {};
+    requeued_ = {};
     device_ = nullptr;
     return std::move(buffer_);
   }

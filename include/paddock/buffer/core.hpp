@@ -25,6 +25,7 @@
 #include <paddock/buffer/jobs.hpp>
 #include <paddock/buffer/mover.hpp>
 #include <paddock/buffer/statistics.hpp>
+#include <paddock/buffer/status.hpp>
 #include <paddock/buffer/storage.hpp>
 #include <paddock/detail/futex.hpp>
 #include <paddock/fence/wait.hpp>
@@ -33,21 +34,6 @@
 #include <paddock/resv/reservation.hpp>
 
 namespace PADDOCK_NAMESPACE {
-
-/// Whether a buffer has storage.
-enum class buffer_status : std::uint32_t {
-  live,
-  revoking,  ///< It is being taken back: no new use begins.
-  revoked,   ///< It was taken back. restore() gives it new life; attachments of before stay dead.
-  dead,      ///< For good: its device is closed.
-};
-
-/// A move, for people: when it was asked for by nobody but an importer that did not reach the storage, `why` says so.
-struct move_report {
-  std::size_t from{0};
-  std::size_t to{0};
-  fallback why{fallback::none};
-};
 
 namespace detail {
 
@@ -137,6 +123,20 @@ class buffer_core {
   /// Errors: that of the copy; the next who takes the lock finds the bytes where they were.
   [[nodiscard]] result<void> check_copy() const noexcept {
     return has_failed_copy() ? fail(retired_->copy->error()) : result<void>();
+  }
+  /// Waits for the copies of moves, so that there are none while who maps without the lock has the buffer pinned.
+  /// Errors: timed_out; that of a copy, and then the bytes are where they were.
+  [[nodiscard]] result<void> end_copies(deadline until) noexcept {
+    if (retired_ == nullptr) [[likely]] {
+      return {};
+    }
+    PADDOCK_TRY(const wait_status ended, wait(*retired_->copy, until));  // The latest: it came after the others.
+    if (ended == wait_status::timed_out) {
+      return fail(errc::timed_out, "a copy of the buffer, which has moved");
+    }
+    const auto copied = check_copy();
+    undo_failed_copy();
+    return copied;
   }
   /// Inside on_invalidate or on_revoke.
   [[nodiscard]] bool is_telling() const noexcept { return telling_; }

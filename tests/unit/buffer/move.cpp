@@ -304,6 +304,45 @@ TEST_CASE("move: what somebody uses stays where it is, also when the copy to the
   CHECK(mmio_access<access::read>::begin(*buffer));  // And now it is where the bytes are.
 }
 
+TEST_CASE("move: a pinned importer, which maps without the lock, waits for copies when it attaches") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  engine dma;
+  test_device dev;
+  attachment<moving_buffer, test_device> at;
+  const auto move = [&](std::size_t place) {
+    const auto held = buffer->lock();
+    REQUIRE(buffer->use_mover(*held, dma));
+    REQUIRE(buffer->move(*held, place, long_enough()));
+  };
+  move(in_memory);
+  CHECK(code_of(at.attach(buffer, dev, direction::bidirectional, deadline::now())) == errc::timed_out);
+  CHECK_FALSE(at.is_attached());
+  std::thread failing([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    dma.done->fail(errc::io);
+  });
+  CHECK(code_of(at.attach(buffer, dev)) == errc::io);
+  failing.join();
+  CHECK_FALSE(at.is_attached());
+  CHECK(*buffer->where(*buffer->lock()) == behind_bar);
+  move(in_memory);
+  dma.finish();
+  REQUIRE(at.attach(buffer, dev));
+  CHECK(*buffer->where(*buffer->lock()) == in_memory);
+  std::thread other([&] {
+    importer driver(buffer);
+    for (int i = 0; i < 100; ++i) {
+      const auto held = buffer->lock();
+      static_cast<void>(driver.map(*held));
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    static_cast<void>(at.map(direction::to_device).has_value());
+  }
+  other.join();
+}
+
 TEST_CASE("move: a buffer that comes back does not take storage from a mover that still copies") {
   exporter_log log;
   const auto buffer = make_buffer(placing_test_exporter(log));
@@ -345,6 +384,24 @@ TEST_CASE("move: an importer that requeued its jobs maps anew without waiting fo
   driver.on_invalidate = [&](const resv_lock&) { return jobs::requeue(*queued); };
   REQUIRE(buffer->move(*held, in_memory, deadline::now()));
   CHECK(driver.armed->map(*held, direction::bidirectional, deadline::now()));
+  queued->signal();
+}
+
+TEST_CASE("move: which jobs were requeued is forgotten with the buffer that they were for") {
+  exporter_log log;
+  const auto first = make_buffer(placing_test_exporter(log));
+  const auto second = make_buffer(placing_test_exporter(log));
+  importer driver(first);
+  fence_context ring("ring", std::chrono::seconds(1));
+  const fence_ptr queued = *ring.create();
+  driver.on_invalidate = [&](const resv_lock&) { return jobs::requeue(*queued); };
+  REQUIRE(first->move(*first->lock(), in_memory, deadline::now()));
+  REQUIRE(driver.at.detach());
+  REQUIRE(driver.at.attach(second, driver.dev));
+  const auto held = second->lock();
+  add_job(second, *held, usage::write, queued);
+  driver.armed = *driver.at.arm(*held, [](mover_attachment&, const resv_lock&) noexcept {});
+  CHECK(code_of(driver.armed->map(*held, direction::bidirectional, deadline::now())) == errc::timed_out);
   queued->signal();
 }
 
