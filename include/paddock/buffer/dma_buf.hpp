@@ -132,7 +132,8 @@ class basic_dma_buf final : private detail::buffer_core {
     PADDOCK_TRY_VOID(check(held, "dma_buf::attachments"));
     return attachment_count();
   }
-  /// Calls `visit` with the attachment_facts of each, the first one first. Errors: wrong_lock.
+  /// Calls `visit` with the attachment_facts of each, the first one first. Requires: it detaches none.
+  /// Errors: wrong_lock.
   template <std::invocable<const attachment_facts&> Visit>
   [[nodiscard]] result<void> for_each_attachment(const resv_lock& held, Visit visit) const {
     PADDOCK_TRY_VOID(check(held, "dma_buf::for_each_attachment"));

@@ -10,6 +10,7 @@
 #include <paddock/buffer/device.hpp>
 #include <paddock/buffer/exporter.hpp>
 #include <paddock/buffer/mapping.hpp>
+#include <paddock/buffer/statistics.hpp>
 
 namespace PADDOCK_NAMESPACE::detail {
 
@@ -25,6 +26,7 @@ struct turns {
       // Also for a device that only writes: what it leaves out comes back as it was.
       PADDOCK_TRY_VOID(of.core().copy_for_bounce(*r.shadow, *of.core().current(), until));
       if constexpr (syncs_caches) {
+        of.core().statistics().count(buffer_statistics::what::syncs_for_device);
         return of.exporter().sync_for_device(*r.shadow, dir);
       }
       return {};
@@ -41,6 +43,7 @@ struct turns {
         return {};
       }
       if constexpr (syncs_caches) {
+        of.core().statistics().count(buffer_statistics::what::syncs_for_cpu);
         PADDOCK_TRY_VOID(of.exporter().sync_for_cpu(*r.shadow, dir));
       }
       return of.core().copy_for_bounce(*of.core().current(), *r.shadow, deadline::never());

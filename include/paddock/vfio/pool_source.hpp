@@ -69,8 +69,12 @@ class basic_pool_source : detail::exported_bar {
     PADDOCK_TRY(auto pages, pool_->allocate(bytes));
     const pci::bar_memory at = pages.where();
     PADDOCK_TRY(const segment all, part(storage_kind::device_memory, at.offset, at.size));
-    return make_storage(std::pair(std::make_unique<pci::basic_pool_memory<Allocator>>(std::move(pages)), window()),
-                        all);
+    using pool_pages = pci::basic_pool_memory<Allocator>;
+    std::unique_ptr<pool_pages> kept(new (std::nothrow) pool_pages(std::move(pages)));
+    if (kept == nullptr) {
+      return fail(errc::out_of_memory, "pool_source");
+    }
+    return make_storage(std::pair(std::move(kept), window()), all);
   }
 
   pci::basic_pool<Allocator>* pool_;

@@ -125,6 +125,36 @@ TEST_CASE("cache: a mapping that stays is looked after for each job that is comm
   CHECK(log.syncs_for_cpu == 4);
 }
 
+TEST_CASE("cache: operations on the copy of a bounce are counted as all others") {
+  struct cached_bar : revoking_test_exporter {
+    explicit cached_bar(exporter_log& into) noexcept : log(&into) {}
+    [[nodiscard]] result<void> sync_for_device(const storage&, direction) noexcept {
+      ++log->syncs_for_device;
+      return {};
+    }
+    [[nodiscard]] result<void> sync_for_cpu(const storage&, direction) noexcept {
+      ++log->syncs_for_cpu;
+      return {};
+    }
+    exporter_log* log;
+  };
+  exporter_log log;
+  const auto buffer = make_buffer(cached_bar(log));
+  archetype_device dev;
+  attachment<dma_buf<cached_bar>, archetype_device, revocable> at;
+  REQUIRE(at.attach(buffer, dev));
+  const auto held = buffer->lock();
+  auto* const armed = *at.arm(*held, [](auto&, const resv_lock&) noexcept {});
+  auto m = armed->map(*held, direction::bidirectional);
+  REQUIRE(m);
+  CHECK(armed->unmap(*held, std::move(*m)));
+  CHECK(buffer->statistics().of(count::bounces) == 1);
+  CHECK(log.syncs_for_device > 1);  // For the copy, and for the engine that made it.
+  CHECK(log.syncs_for_cpu > 1);
+  CHECK(buffer->statistics().of(count::syncs_for_device) == static_cast<std::uint64_t>(log.syncs_for_device));
+  CHECK(buffer->statistics().of(count::syncs_for_cpu) == static_cast<std::uint64_t>(log.syncs_for_cpu));
+}
+
 TEST_CASE("cache: explicit means when it is asked for, and coherent never") {
   exporter_log log;
   const auto buffer = make_buffer<cached_exporter, sync_explicit>(cached_exporter(log));
