@@ -14,8 +14,13 @@
 #include <paddock/kernel/fd_exporter.hpp>
 #include <paddock/kernel/heap_exporter.hpp>
 #include <paddock/kernel/udmabuf_exporter.hpp>
+#include <paddock/vfio/bar_export.hpp>
+#include <paddock/vfio/bar_exporter.hpp>
+#include <paddock/vfio/container.hpp>
+#include <paddock/vfio/device.hpp>
 
 #include "drm_support.hpp"
+#include "guest.hpp"
 
 // In the namespace, because at global scope `access` is also access(2).
 namespace paddock::drm {
@@ -103,6 +108,31 @@ TEST_CASE("drm importer: storage that is no dma-buf, and a device that is lost, 
   REQUIRE(link.attach(shared, vgem));
   vgem.device().mark_lost();
   CHECK(code_of(link.map(direction::bidirectional)) == errc::no_device);
+}
+
+TEST_CASE("drm importer: a slice of a BAR is for importers that the kernel can tell, which vgem is not") {
+  const auto space = unwrap(vfio::container::create());
+  auto drive = unwrap(vfio::device::open(space, paddock::test::role("NVME_A")));
+  importer vgem(open_vgem());
+  using slices = dma_buf<vfio::bar_exporter>;
+  const auto memory = unwrap(drive.map_bar(bar_index(2)));
+  const auto slice = unwrap(slices::create(vfio::bar_exporter(unwrap(memory.slice(0, page)))));
+  attachment<slices, importer, revocable> of_slice;
+  REQUIRE(of_slice.attach(slice, vgem));
+  {
+    const auto held = unwrap(slice->lock());
+    auto* const armed = unwrap(of_slice.arm(held, [](auto&, const resv_lock&) noexcept {}));
+    CHECK(code_of(armed->map(held, direction::bidirectional)) == errc::unsupported_by_kernel);
+  }
+  if (const auto given = vfio::probe_bar_export(drive); !given.is_yes()) {
+    test::skip(fmt::format("this kernel does not export BARs as dma-bufs: {}", given.reason).c_str());
+  }
+  using buffer = dma_buf<kernel::fd_exporter>;
+  const auto shared = unwrap(buffer::create(
+      unwrap(kernel::fd_exporter::import_(unwrap(vfio::export_bar(drive, unwrap(memory.slice(0, page))))))));
+  attachment<buffer, importer, kernel_managed> of_fd;
+  REQUIRE(of_fd.attach(shared, vgem));
+  CHECK(code_of(of_fd.map(direction::bidirectional)) == errc::unsupported_by_device);
 }
 
 }  // namespace paddock::drm
