@@ -91,7 +91,7 @@ class device {
     if (answer >= 0) [[likely]] {
       return {};
     }
-    return fail(judge(last_error(call)));
+    return failed(call);
   }
   /// An ioctl on its file, as libdrm makes them.
   [[nodiscard]] result<void> call(unsigned long request, void* argument, const char* name) const noexcept {
@@ -129,6 +129,11 @@ class device {
   }
 
  private:
+  // Out of line, so that what calls the kernel is small enough to be inlined.
+  [[nodiscard]] [[gnu::cold]] [[gnu::noinline]] result<void> failed(const char* call) const noexcept {
+    return fail(judge(last_error(call)));
+  }
+
   friend class gem;
   friend class syncobj;
 

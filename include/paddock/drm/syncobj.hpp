@@ -213,7 +213,7 @@ inline result<kernel::sync_file> syncobj::export_sync_file() const noexcept {
 }
 
 inline result<void> syncobj::import_sync_file(const kernel::sync_file& fences) const noexcept {
-  if (fences.is_already_signaled()) {
+  if (fences.is_already_signaled()) [[unlikely]] {
     return signal();
   }
   ::drm_syncobj_handle argument{state_->handle, DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE, fences.fd().get(), 0};
