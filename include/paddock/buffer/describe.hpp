@@ -62,7 +62,7 @@ template <exporter E, class Policies>
   }
   for (const segment& each : bytes->segments()) {
     fmt::format_to(out, "\n  {} of {} bytes", name(each.kind), each.length);
-    if (each.kind != storage_kind::memory) {
+    if (each.kind != storage_kind::memory && each.provider != pci::address{}) {  // Else nobody has named it.
       fmt::format_to(out, ", {} BAR {} at {:#x}", to_string(each.provider), each.bar.value(), each.offset);
     }
   }

@@ -109,7 +109,7 @@ class basic_dma_buf final : private detail::buffer_core {
   /// The fences and the lock; lock_set::held() takes the buffer itself.
   using detail::buffer_core::reservation;
   /// What happened to it so far.
-  using detail::buffer_core::statistics;
+  [[nodiscard]] const buffer_statistics& statistics() const noexcept { return detail::buffer_core::statistics(); }
   /// Whether the caller's reference is the only one. A snapshot.
   using detail::buffer_core::has_one_reference;
 
@@ -165,8 +165,8 @@ class basic_dma_buf final : private detail::buffer_core {
 
   // --- moving ------------------------------------------------------------------------------------------------------
 
-  /// Who copies when the buffer moves, and for bounces; the CPU unless told. Requires: it outlives the buffer.
-  /// Errors: wrong_lock.
+  /// Who copies when the buffer moves, and for bounces; the CPU unless told. Requires: it outlives the buffer; no
+  /// pinned importer works on a copy, for which it asks without the lock. Errors: wrong_lock.
   template <mover M>
   [[nodiscard]] result<void> use_mover(const resv_lock& held, M& who) noexcept {
     PADDOCK_TRY_VOID(check(held, "dma_buf::use_mover"));
@@ -405,7 +405,7 @@ class basic_dma_buf final : private detail::buffer_core {
     if (reservation().test_signaled(usage_for(how))) [[likely]] {
       return {};
     }
-    statistics().count(count::waits);
+    core().statistics().count(count::waits);
     fence_cursor each(reservation(), usage_for(how));
     for (fence_ptr job = each.next(); job; job = each.next()) {
       if (awaits(*job)) {
@@ -425,7 +425,7 @@ class basic_dma_buf final : private detail::buffer_core {
         caches_.device_wrote = true;
       }
       if (caches_.cpu_wrote.exchange(false) || asked) {
-        statistics().count(count::syncs_for_device);
+        core().statistics().count(count::syncs_for_device);
         auto done = exporter_.sync_for_device(*current(), dir);
         caches_.cpu_wrote = caches_.cpu_wrote || !done;
         return done;
@@ -438,7 +438,7 @@ class basic_dma_buf final : private detail::buffer_core {
       // While devices may be writing, or write without telling, it is to be done again the next time.
       const bool may_write = caches_.silent_writers != 0 || !reservation().test_signaled(usage::write);
       if (caches_.device_wrote.exchange(may_write) || asked) {
-        statistics().count(count::syncs_for_cpu);
+        core().statistics().count(count::syncs_for_cpu);
         auto done = exporter_.sync_for_cpu(*current(), dir);
         caches_.device_wrote = caches_.device_wrote || !done;
         return done;
@@ -504,12 +504,22 @@ class basic_dma_buf final : private detail::buffer_core {
     if constexpr (has_caches && By::cache::on_access) {
       PADDOCK_TRY_VOID(sync_for_cpu(reads(what) ? direction::from_device : direction::bidirectional, false));
     }
+    count_bracket(count::syncs_for_cpu);
     if constexpr (bracketing_exporter<Exporter>) {
       PADDOCK_TRY_VOID(exporter_.begin_cpu_access(what));
     } else if constexpr (storage_bracketing_exporter<Exporter>) {
       PADDOCK_TRY_VOID(current()->begin_cpu_access(what));  // Nobody moves it while an access is open.
     }
     return {};
+  }
+  void count_bracket([[maybe_unused]] count which) noexcept {
+    if constexpr (bracketing_exporter<Exporter>) {
+      core().statistics().count(which);
+    } else if constexpr (storage_bracketing_exporter<Exporter>) {
+      if (current()->dma_buf().valid()) {
+        core().statistics().count(which);
+      }
+    }
   }
   template <class By>
   [[nodiscard]] result<void> end_cpu(access what) noexcept {
@@ -519,6 +529,7 @@ class basic_dma_buf final : private detail::buffer_core {
       }
     }
     result<void> ended;
+    count_bracket(count::syncs_for_device);
     if constexpr (bracketing_exporter<Exporter>) {
       ended = exporter_.end_cpu_access(what);
     } else if constexpr (storage_bracketing_exporter<Exporter>) {

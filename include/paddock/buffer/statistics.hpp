@@ -23,8 +23,8 @@ class buffer_statistics {
     revocations,       ///< The storage was taken back.
     forced_unmaps,     ///< Mappings that were taken away after the deadline of a revocation.
     waits,             ///< Waits for fences, by map and by CPU access, that found something pending.
-    syncs_for_device,  ///< Cache maintenance, before a device's turn.
-    syncs_for_cpu,     ///< Cache maintenance, before the CPU's turn.
+    syncs_for_device,  ///< Cache maintenance before a device's turn; on a kernel dma-buf, the END of an access by CPU.
+    syncs_for_cpu,     ///< Cache maintenance before the CPU's turn; on a kernel dma-buf, the START.
   };
 
   [[nodiscard]] std::uint64_t of(what asked) const noexcept {

@@ -144,6 +144,54 @@ TEST_CASE("attachment: static exporter, movable importer: maps and maps anew wit
   CHECK(a.detach(*held));
 }
 
+TEST_CASE("attachment: static exporter, revocable importer: told once, and dead then") {
+  const auto buffer = make_buffer<archetype_exporter, revocable>(archetype_exporter());
+  test_device importer;
+  told revoked;
+  attachment<dma_buf<archetype_exporter, revocable>, test_device, revocable> a;
+  REQUIRE(a.attach(buffer, importer));
+  mapping<test_device> m;
+  {
+    const auto held = buffer->lock();
+    const auto armed = a.arm(*held, [&revoked](auto&, const resv_lock&) noexcept { ++revoked.times; });
+    REQUIRE(armed);
+    auto made = (*armed)->map(*held, direction::from_device);
+    REQUIRE(made);
+    m = std::move(*made);
+  }
+  CHECK(buffer->revoke(deadline::now()));
+  CHECK(revoked.times == 1);
+  CHECK(m.status() == mapping_status::revoked);
+  CHECK(importer.unmaps == 1);
+  REQUIRE(buffer->restore());
+  const auto held = buffer->lock();
+  CHECK(code_of(a.arm(*held, [](auto&, const resv_lock&) noexcept {})) == errc::revoked);
+}
+
+TEST_CASE("attachment: dynamic exporter, movable importer: armed it pins nothing, and is told of each move") {
+  exporter_log log;
+  const auto buffer = make_buffer(placing_test_exporter(log));
+  test_device importer;
+  told moved;
+  attachment<dma_buf<placing_test_exporter>, test_device, movable> a;
+  REQUIRE(a.attach(buffer, importer));
+  const auto held = buffer->lock();
+  const auto armed = a.arm(*held, [&moved](auto&, const resv_lock&) noexcept {
+    ++moved.times;
+    return jobs::wait();
+  });
+  REQUIRE(armed);
+  for (int i = 1; i <= 3; ++i) {
+    const auto m = (*armed)->map(*held, direction::from_device);
+    REQUIRE(m);
+    CHECK(m->status() == mapping_status::live);
+    CHECK(buffer->move(*held, static_cast<std::size_t>(i % 2), long_enough()));
+    CHECK(moved.times == i);
+    CHECK(m->status() == mapping_status::stale);
+  }
+  CHECK(log.pins == 0);
+}
+
 TEST_CASE("attachment: dynamic exporter, revocable importer: pinned while it is armed") {
   exporter_log log;
   using revocable_buffer = dma_buf<pinning_test_exporter, revocable>;

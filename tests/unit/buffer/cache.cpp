@@ -271,9 +271,13 @@ TEST_CASE("cache: every access by CPU is bracketed, and one that fails is not op
     CHECK(log.cpu_ends == 0);
   }
   CHECK(log.cpu_ends == 1);
+  CHECK(buffer->statistics().of(count::syncs_for_cpu) == 1);
+  CHECK(buffer->statistics().of(count::syncs_for_device) == 1);
   log.refuse_cpu = true;
   CHECK(code_of(cpu_access<access::write>::begin(*buffer)) == errc::io);
   CHECK(log.cpu_ends == 1);
+  CHECK(buffer->statistics().of(count::syncs_for_cpu) == 2);
+  CHECK(buffer->statistics().of(count::syncs_for_device) == 1);
 }
 
 TEST_CASE("cache: an access by CPU waits for jobs, as its kind demands") {

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSL-1.0
+// What it says changes under the lock.
+// EXPECT: no matching function|too few arguments
+#include <paddock/buffer/dma_buf.hpp>
+#include <paddock/buffer/memory_exporter.hpp>
+#include <paddock/buffer/placement.hpp>
+
+using namespace paddock;
+
+#ifdef PADDOCK_ALLOWED
+void f(dma_buf<memory_exporter>& b, const resv_lock& held) { static_cast<void>(b.pins(held)); }
+#else
+void f(dma_buf<memory_exporter>& b, const resv_lock&) { static_cast<void>(b.pins()); }
+#endif
