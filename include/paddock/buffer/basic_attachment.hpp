@@ -3,8 +3,6 @@
 /// `basic_attachment`: what is behind `attachment`, with one policy an axis.
 #pragma once
 
-#include <sched.h>
-
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
@@ -86,7 +84,7 @@ class basic_attachment final : private detail::attachment_node,
     life_ = buffer->core().life();
     if constexpr (is_pinned) {
       if (auto pinned = pin_where_reached(held, until); !pinned) {
-        static_cast<void>(leave());  // The caller has a reference.
+        static_cast<void>(leave(held));  // The caller has a reference.
         return pinned;
       }
     }
@@ -202,7 +200,7 @@ class basic_attachment final : private detail::attachment_node,
   /// and then nothing has changed. Kernel: dma_buf_detach.
   [[nodiscard]] result<void> detach(const resv_lock& held, place at = place::here()) noexcept {
     PADDOCK_TRY_VOID(check_detachable(held));
-    static_cast<void>(leave(at));
+    static_cast<void>(leave(held, at));
     return {};
   }
   /// The same, taking the lock. Requires: the thread has not taken it.
@@ -213,7 +211,7 @@ class basic_attachment final : private detail::attachment_node,
     buffer_ptr<Buffer> kept;  // The reservation outlives its lock.
     PADDOCK_TRY(const resv_lock held, buffer_->reservation().lock());
     PADDOCK_TRY_VOID(check_detachable(held));
-    kept = leave(at);
+    kept = leave(held, at);
     return {};
   }
 
@@ -538,14 +536,14 @@ class basic_attachment final : private detail::attachment_node,
     }
   }
   /// Returns the reference, which may be the last one. Requires: the reservation is held, and nothing is mapped.
-  buffer_ptr<Buffer> leave([[maybe_unused]] place at = place::here()) noexcept {
+  buffer_ptr<Buffer> leave(const resv_lock& held, [[maybe_unused]] place at = place::here()) noexcept {
     if (!is_attached()) {
       return {};
     }
     if (user_pins() != 0) {
       detail::note_unbalanced_use("an attachment goes while it is pinned", at, pinned_at_);
     }
-    records_.leave_to_handles();
+    records_.leave_to_handles([&]() noexcept { return buffer_->reservation().run_left_work(held).has_value(); });
     if (core().exclusive() == this) {
       core().set_exclusive(nullptr);
     }
@@ -574,15 +572,11 @@ class basic_attachment final : private detail::attachment_node,
       report_lost_error({errc::busy, 0, "an attachment goes while it is mapped"});
       end_mappings(proof, true);
     }
-    while (held && records_.is_being_dropped()) {  // By another thread, which leaves it to the lock's holder.
-      ::sched_yield();
-      static_cast<void>(buffer_->reservation().run_left_work(proof));
-    }
     for (std::uint32_t open = records_.cpu_accesses(); open != 0; --open) {
       report_lost_error({errc::busy, 0, "an attachment goes while the CPU accesses its mapping"});
       core().leave_by_cpu();
     }
-    kept = leave();
+    kept = leave(proof);
   }
 
   buffer_ptr<Buffer> buffer_;

@@ -22,6 +22,7 @@
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
 #include <paddock/buffer/attachment_node.hpp>
+#include <paddock/buffer/bound_buffer.hpp>
 #include <paddock/buffer/core.hpp>
 #include <paddock/buffer/device.hpp>
 #include <paddock/buffer/exporter.hpp>
@@ -95,7 +96,7 @@ class basic_dma_buf final : private detail::buffer_core {
     }
     buffer_ptr<basic_dma_buf> held(made);
     if constexpr (bound_exporter<Exporter>) {
-      PADDOCK_TRY_VOID(made->exporter_.bound(static_cast<detail::buffer_core&>(*made)));
+      PADDOCK_TRY_VOID(made->exporter_.bound(bound_buffer(*made)));
     }
     return held;
   }

@@ -18,9 +18,7 @@
 
 namespace PADDOCK_NAMESPACE {
 
-namespace detail {
-class buffer_core;
-}  // namespace detail
+class bound_buffer;
 
 /// Whether an exporter's storage is behind a BAR, so that a device reaches it peer to peer or not at all.
 enum class p2p_segments : std::uint8_t { never, maybe, always };
@@ -117,10 +115,10 @@ concept named_exporter = exporter<E> && requires(const E& e) {
 
 /// It has to know its buffer: its storage goes with a device's reset, say. bound() is called once, at the end of
 /// dma_buf::create(). hold_storage() is called by dma_buf::restore(): it fails while there is no storage to give new
-/// life to, and keeps it there as long as what it returns lives. Both may take what is taken before reservations. The
-/// core that it is given is not the buffer's user, and lives until the exporter's destructor has returned.
+/// life to, and keeps it there as long as what it returns lives. Both may take what is taken before reservations. See
+/// bound_buffer.
 template <class E>
-concept bound_exporter = exporter<E> && requires(E& e, const E& seen, detail::buffer_core& buffer) {
+concept bound_exporter = exporter<E> && requires(E& e, const E& seen, const bound_buffer& buffer) {
   { e.bound(buffer) }
   noexcept->std::same_as<result<void>>;
   { seen.hold_storage() }

@@ -63,7 +63,11 @@ struct mapping_record final : locked_work {
 
   static void run(locked_work& work, const resv_lock&) noexcept {
     auto& record = static_cast<mapping_record&>(work);
-    record.owner.load()->drop(record);  // It does not go before that.
+    if (mapping_owner<D>* const owner = record.owner.load(); owner != nullptr) [[likely]] {
+      owner->drop(record);
+    } else {
+      delete &record;
+    }
   }
 
   typename D::mapped mapped{};

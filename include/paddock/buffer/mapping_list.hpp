@@ -3,6 +3,8 @@
 /// The mappings of one attachment: those that are mapped, those whose handle outlives that, and one to use again.
 #pragma once
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -55,14 +57,19 @@ class mapping_list {
       spare_ = gone.release();
     }
   }
-  /// What is left belongs to its handles. Requires: nothing is mapped, nor being dropped by another thread.
-  void leave_to_handles() noexcept {
-    while (first_ != nullptr) {
-      record& orphan = *std::exchange(first_, first_->next);
-      orphan.owner = nullptr;
-      if (orphan.state.exchange(record::link::orphaned) == record::link::dropped) {
-        delete &orphan;
+  /// What is left belongs to its handles, but for what other threads are dropping just now: they leave that to the
+  /// holder of the lock, who runs it by `run_left`, until all is gone. Where that is false, since this thread is not
+  /// the holder, it goes when it is run. Requires: nothing is mapped.
+  template <class RunLeft>
+  void leave_to_handles(RunLeft run_left) noexcept {
+    while (has_dropped_after_leaving()) {
+      if (!run_left()) {
+        for (; first_ != nullptr; first_ = first_->next) {
+          first_->owner = nullptr;
+        }
+        return;
       }
+      ::sched_yield();
     }
   }
 
@@ -100,6 +107,22 @@ class mapping_list {
   }
 
  private:
+  [[nodiscard]] bool has_dropped_after_leaving() noexcept {
+    for (record** at = &first_; *at != nullptr;) {
+      record& each = **at;
+      record* const next = each.next;
+      mapping_owner<D>* const owner = each.owner.exchange(nullptr);
+      auto seen = record::link::held;
+      if (each.state.compare_exchange_strong(seen, record::link::orphaned)) {
+        *at = next;  // Its handle's from here on, and not looked at again.
+      } else {
+        each.owner = owner;
+        at = &each.next;
+      }
+    }
+    return first_ != nullptr;
+  }
+
   record* first_{nullptr};
   record* spare_{nullptr};
 };

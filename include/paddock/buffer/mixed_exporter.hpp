@@ -18,6 +18,7 @@
 #include <paddock/base/checking.hpp>
 #include <paddock/base/ids.hpp>
 #include <paddock/base/result.hpp>
+#include <paddock/buffer/bound_buffer.hpp>
 #include <paddock/buffer/exporter.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/buffer/storage.hpp>
@@ -144,7 +145,7 @@ requires(sizeof...(Parts) > 0) class mixed_exporter {
   }
 
   /// Called by dma_buf::create(). Errors: those of the parts.
-  [[nodiscard]] result<void> bound(detail::buffer_core& buffer) noexcept requires(bound_parts > 0) {
+  [[nodiscard]] result<void> bound(const bound_buffer& buffer) noexcept requires(bound_parts > 0) {
     return visit([&](auto& part, std::size_t) noexcept -> result<void> {
       if constexpr (bound_exporter<std::remove_cvref_t<decltype(part)>>) {
         return part.bound(buffer);

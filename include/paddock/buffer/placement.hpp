@@ -14,6 +14,7 @@
 #include <variant>
 
 #include <paddock/base/result.hpp>
+#include <paddock/buffer/bound_buffer.hpp>
 #include <paddock/buffer/exporter.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/buffer/segment.hpp>
@@ -40,11 +41,11 @@ concept storage_source = std::move_constructible<S> && requires(S& s, const S& s
   noexcept->std::same_as<result<storage_ptr>>;
 };
 
-/// Its storage may be taken back, by a device that is reset, say: it has to know the buffer, and as which place of it.
-/// It calls revoke_place() of the core.
+/// Its storage may be taken back, by a device that is reset, say: it has to know the buffer. See bound_buffer, which is
+/// the one of its place.
 template <class S>
-concept bound_source = storage_source<S> && requires(S& s, detail::buffer_core& buffer, std::size_t place) {
-  { s.bound(buffer, place) }
+concept bound_source = storage_source<S> && requires(S& s, const bound_buffer& buffer) {
+  { s.bound(buffer) }
   noexcept->std::same_as<result<void>>;
 };
 
@@ -140,11 +141,11 @@ requires(sizeof...(Sources) > 0) class placement_exporter {
   }
 
   /// For those of its sources that have to know the buffer; see bound_exporter.
-  [[nodiscard]] result<void> bound(detail::buffer_core& buffer) noexcept requires(bound_source<Sources> || ...) {
+  [[nodiscard]] result<void> bound(const bound_buffer& buffer) noexcept requires(bound_source<Sources> || ...) {
     result<void> done;
     const auto bind = [&](auto& source, std::size_t place) {
       if constexpr (bound_source<std::remove_reference_t<decltype(source)>>) {
-        done = source.bound(buffer, place);
+        done = source.bound(buffer.at(place));
       }
       return done.has_value();
     };

@@ -17,7 +17,7 @@
 #include <paddock/base/lost_error.hpp>
 #include <paddock/base/result.hpp>
 #include <paddock/base/time.hpp>
-#include <paddock/buffer/core.hpp>
+#include <paddock/buffer/bound_buffer.hpp>
 #include <paddock/buffer/exporter.hpp>
 #include <paddock/buffer/segment.hpp>
 #include <paddock/vfio/bar_slice.hpp>
@@ -44,38 +44,35 @@ class buffer_link final : public revocable {
       : list_(std::move(list)), patience_(patience) {}
   ~buffer_link() { list_->leave(*this); }
 
-  /// Once. `place`: the one of the buffer's that the device takes away.
-  [[nodiscard]] result<void> join(paddock::detail::buffer_core& buffer, std::size_t place = 0) noexcept {
-    buffer_ = &buffer;
-    place_ = place;
+  /// Once.
+  [[nodiscard]] result<void> join(const bound_buffer& buffer) noexcept {
+    buffer_ = buffer;
     return list_->join(*this);
   }
 
   void on_revoke(revoke_reason why) noexcept override {
-    if (!buffer_->try_get()) {
+    const auto buffer = buffer_.get();  // With the last reference this object goes, too.
+    if (!buffer) {
       return;
     }
-    paddock::detail::buffer_core& buffer = *buffer_;
     const bool for_good = why == revoke_reason::removed || why == revoke_reason::closed;
-    revoke(for_good ? buffer_status::dead : buffer_status::revoked);
+    report(for_good ? buffer.close(deadline::in(patience_)) : buffer.revoke(deadline::in(patience_)));
     // For the next time. When the driver has closed the device meanwhile there is none.
     if (!for_good && !list_->join(*this)) {
-      revoke(buffer_status::dead);
+      report(buffer.close(deadline::in(patience_)));
     }
-    buffer.put();  // With the last reference this object goes, too.
   }
 
  private:
-  void revoke(buffer_status after) noexcept {
-    if (const auto done = buffer_->revoke_place(place_, deadline::in(patience_), after); !done) {
-      report_lost_error(done.error());
+  static void report(const result<void>& revoked) noexcept {
+    if (!revoked) {
+      report_lost_error(revoked.error());
     }
   }
 
   const std::shared_ptr<revocation_list> list_;
   const std::chrono::nanoseconds patience_;
-  paddock::detail::buffer_core* buffer_{nullptr};
-  std::size_t place_{0};
+  bound_buffer buffer_;
 };
 
 /// The part of a BAR that a buffer is in.
@@ -89,9 +86,9 @@ class exported_bar {
       : where_(std::move(where)), options_(options) {}
 
   /// Called by dma_buf::create(). Errors: as hold_storage(); out_of_memory.
-  [[nodiscard]] result<void> bound(paddock::detail::buffer_core& buffer) noexcept {
+  [[nodiscard]] result<void> bound(const bound_buffer& buffer) noexcept {
     PADDOCK_TRY(const auto stays, hold_storage());
-    return join(buffer, 0);
+    return join(buffer);
   }
 
   /// The device's memory answers, and goes on to do so while the returned lock is held. Called by dma_buf::restore().
@@ -115,13 +112,13 @@ class exported_bar {
   }
 
  protected:
-  /// From here on the buffer is told when what is in its place of that number goes. Errors: no_device, out_of_memory.
-  [[nodiscard]] result<void> join(paddock::detail::buffer_core& buffer, std::size_t place) noexcept {
+  /// From here on the buffer is told when what is in that place of it goes. Errors: no_device, out_of_memory.
+  [[nodiscard]] result<void> join(const bound_buffer& buffer) noexcept {
     link_.reset(new (std::nothrow) buffer_link(where_.listeners_, options_.patience));
     if (link_ == nullptr) {
       return fail(errc::out_of_memory, "bar_exporter");
     }
-    return link_->join(buffer, place);
+    return link_->join(buffer);
   }
   /// A part of it, counted from the start of the BAR. Errors: not_mappable (the CPU has no window on all of it).
   [[nodiscard]] result<segment> part(storage_kind kind, std::uint64_t offset, std::uint64_t length) const noexcept {

@@ -3,6 +3,7 @@
 /// An IOMMU group: the devices that the IOMMU cannot tell apart, which VFIO hands out together.
 #pragma once
 
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <memory>
@@ -67,8 +68,10 @@ class group {
   [[nodiscard]] bool in_container() const noexcept {
     uapi::vfio_group_status status;
     const auto asked = paddock::detail::ioctl_once(fd_, uapi::vfio_group_get_status, &status, "VFIO_GROUP_GET_STATUS");
-    // Nobody lets go of a group because a question about it failed.
-    return !asked || (status.flags & uapi::vfio_group_flags_container_set) != 0;
+    if (!asked) {  // Nobody lets go of a group because a question about it failed, but when it says that it is gone.
+      return asked.error().sys_errno != ENODEV;
+    }
+    return (status.flags & uapi::vfio_group_flags_container_set) != 0;
   }
 
   [[nodiscard]] int number() const noexcept { return number_; }

@@ -46,7 +46,7 @@ class basic_pool_exporter : public detail::exported_bar {
     return make_storage(std::pair(pages_, window()), all);
   }
 
-  [[nodiscard]] result<void> bound(paddock::detail::buffer_core& buffer) noexcept {
+  [[nodiscard]] result<void> bound(const bound_buffer& buffer) noexcept {
     PADDOCK_TRY_VOID(check());
     return exported_bar::bound(buffer);
   }

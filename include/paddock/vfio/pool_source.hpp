@@ -54,8 +54,8 @@ class basic_pool_source : detail::exported_bar {
     PADDOCK_TRY(const auto stays, hold_storage());
     return allocate_there(bytes);
   }
-  [[nodiscard]] result<void> bound(paddock::detail::buffer_core& buffer, std::size_t place) noexcept {
-    auto joined = join(buffer, place);
+  [[nodiscard]] result<void> bound(const bound_buffer& buffer) noexcept {
+    auto joined = join(buffer);
     // A device that is closed has nothing to give, and nothing to take.
     return !joined && joined.error() == errc::no_device ? result<void>() : joined;
   }

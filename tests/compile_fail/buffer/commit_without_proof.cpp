@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A job is added under the lock.
-// EXPECT: no matching function|too few arguments|cannot convert|could not convert|no known conversion
+// EXPECT: no matching (member )?function|too few arguments|cannot convert|could not convert|no known conversion
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 

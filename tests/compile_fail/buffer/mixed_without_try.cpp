@@ -10,7 +10,7 @@
 using namespace paddock;
 
 struct told : test::revoking_test_exporter {
-  [[nodiscard]] result<void> bound(detail::buffer_core&) noexcept { return {}; }
+  [[nodiscard]] result<void> bound(const bound_buffer&) noexcept { return {}; }
   [[nodiscard]] result<std::unique_lock<std::mutex>> hold_storage() const noexcept { return {}; }
 #ifdef PADDOCK_ALLOWED
   [[nodiscard]] result<std::unique_lock<std::mutex>> try_hold_storage() const noexcept { return {}; }

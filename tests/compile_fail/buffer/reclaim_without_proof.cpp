@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What it says changes under the lock.
-// EXPECT: no matching function|too few arguments
+// EXPECT: no matching (member )?function|too few arguments
 #include <paddock/buffer/dma_buf.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/buffer/placement.hpp>

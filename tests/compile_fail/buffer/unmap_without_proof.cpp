@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A mapping that may move is ended under the lock, and the lock is shown.
-// EXPECT: no matching function|too few arguments|no known conversion|cannot convert|could not convert
+// EXPECT: no matching (member )?function|too few arguments|no known conversion|cannot convert|could not convert
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 

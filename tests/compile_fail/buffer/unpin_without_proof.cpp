@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Unpinning needs the lock.
-// EXPECT: no matching function|too few arguments
+// EXPECT: no matching (member )?function|too few arguments
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Who copies is changed under the lock, or in the middle of a move.
-// EXPECT: no matching function|too few arguments|no known conversion|cannot convert|could not convert
+// EXPECT: no matching (member )?function|too few arguments|no known conversion|cannot convert|could not convert
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 

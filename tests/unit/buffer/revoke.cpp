@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/bound_buffer.hpp>
 #include <paddock/buffer/cpu_access.hpp>
 #include <paddock/buffer/cpu_device.hpp>
 #include <paddock/buffer/mmio_access.hpp>
@@ -268,8 +269,7 @@ class card_source {
   static constexpr p2p_segments p2p = p2p_segments::always;
   static constexpr bool revokes = true;
   struct card {
-    detail::buffer_core* buffer{nullptr};
-    std::size_t place{7};
+    bound_buffer buffer{};
     bool gone{false};
   };
   explicit card_source(card& of) noexcept : of_(&of) {}
@@ -277,9 +277,8 @@ class card_source {
   [[nodiscard]] result<storage_ptr> allocate(std::uint64_t) noexcept {
     return of_->gone ? result<storage_ptr>(fail(errc::revoked, "test")) : allocate_device_memory();
   }
-  [[nodiscard]] result<void> bound(detail::buffer_core& buffer, std::size_t place) noexcept {
-    of_->buffer = &buffer;
-    of_->place = place;
+  [[nodiscard]] result<void> bound(const bound_buffer& buffer) noexcept {
+    of_->buffer = buffer;
     return {};
   }
 
@@ -396,7 +395,6 @@ TEST_CASE("revoke: a place that goes takes the buffer with it, or what is left t
   using placed = dma_buf<placement_exporter<memory_source, card_source>>;
   const auto buffer =
       *placed::create(placement_exporter<memory_source, card_source>(buffer_bytes, memory_source(), card_source(card)));
-  CHECK(card.place == 1);
   test_device dev;
   attachment<placed, test_device, movable> at;
   REQUIRE(at.attach(buffer, dev));
@@ -413,7 +411,7 @@ TEST_CASE("revoke: a place that goes takes the buffer with it, or what is left t
     now = *armed->map(*held, direction::to_device);
   }
   told = 0;
-  REQUIRE(card.buffer->revoke_place(card.place, deadline::now(), buffer_status::revoked));
+  REQUIRE(card.buffer.get().revoke(deadline::now()));
   CHECK(told == 0);
   CHECK(old.status() == mapping_status::revoked);
   CHECK(now.status() == mapping_status::live);
@@ -425,7 +423,7 @@ TEST_CASE("revoke: a place that goes takes the buffer with it, or what is left t
   }
   told = 0;
   card.gone = true;
-  REQUIRE(card.buffer->revoke_place(card.place, deadline::now(), buffer_status::revoked));
+  REQUIRE(card.buffer.get().revoke(deadline::now()));
   CHECK(told == 1);
   CHECK(buffer->status() == buffer_status::revoked);
   CHECK(now.status() == mapping_status::revoked);
@@ -464,7 +462,7 @@ TEST_CASE("revoke: a place that goes waits for copies out of it, and not for job
     engine.copied->signal();
   });
   const deadline until = deadline::in(std::chrono::seconds(10));
-  REQUIRE(card.buffer->revoke_place(card.place, until, buffer_status::revoked));
+  REQUIRE(card.buffer.get().revoke(until));
   CHECK(engine.copied->is_signaled());
   CHECK_FALSE(until.passed());
   CHECK_FALSE(job->is_signaled());
@@ -482,6 +480,58 @@ TEST_CASE("revoke: another thread does it for one that may not block") {
   driver.m = {};
   CHECK(*wait(**gone, long_enough()) == wait_status::signaled);
   CHECK(buffer->status() == buffer_status::revoked);
+}
+
+/// What a driver's own exporter needs to be told of resets: who it is told by, and a bound_buffer.
+struct board {
+  bound_buffer buffer{};
+  bool answers{true};
+};
+struct board_exporter : revoking_test_exporter {
+  explicit board_exporter(board& of) noexcept : on(&of) {}
+  board_exporter(board_exporter&& other) noexcept : on(std::exchange(other.on, nullptr)) {}
+  board_exporter& operator=(board_exporter&&) = delete;
+  ~board_exporter() {
+    if (on != nullptr) {
+      on->buffer = {};
+    }
+  }
+  [[nodiscard]] result<void> bound(const bound_buffer& buffer) noexcept {
+    on->buffer = buffer;
+    return {};
+  }
+  [[nodiscard]] result<bool> hold_storage() const noexcept {
+    return on->answers ? result<bool>(true) : fail(errc::revoked, "board");
+  }
+  board* on;
+};
+static_assert(bound_exporter<board_exporter>);
+
+TEST_CASE("revoke: an exporter of a driver's own takes its storage back, and forever, by what create() gave it") {
+  board at;
+  CHECK_FALSE(bound_buffer().get());
+  {
+    auto buffer = *dma_buf<board_exporter>::create(board_exporter(at));
+    at.answers = false;
+    {
+      const auto here = at.buffer.get();
+      REQUIRE(here);
+      CHECK(here.revoke(deadline::now()));
+      CHECK_FALSE(buffer->has_one_reference());
+    }
+    CHECK(buffer->has_one_reference());
+    CHECK(buffer->status() == buffer_status::revoked);
+    CHECK(code_of(buffer->restore()) == errc::revoked);
+    at.answers = true;
+    CHECK(buffer->restore());
+    // The last reference may go meanwhile.
+    auto last = at.buffer.get();
+    REQUIRE(last);
+    buffer.reset();
+    CHECK(last.close(deadline::now()));
+    CHECK(at.buffer.get());
+  }
+  CHECK_FALSE(at.buffer.get());
 }
 
 }  // namespace
