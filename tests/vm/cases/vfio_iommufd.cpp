@@ -13,6 +13,7 @@
 #include <paddock/kernel/heap_exporter.hpp>
 #include <paddock/kernel/memfd.hpp>
 #include <paddock/kernel/p2pmem.hpp>
+#include <paddock/kernel/udmabuf_exporter.hpp>
 #include <paddock/vfio/bar_exporter.hpp>
 #include <paddock/vfio/coherent_buffer.hpp>
 #include <paddock/vfio/container.hpp>
@@ -220,6 +221,21 @@ TEST_CASE("iommufd: a device that is not bound, or not there, is an error that s
     ~lent() { bind(drive, "vfio-pci"); }
   } const drive;
   CHECK(code(vfio::device::open(space, drive.drive)) == errc::not_bound);
+}
+
+TEST_CASE("iommufd: a udmabuf is mapped by its memfd, not by its own descriptor, nor where that is mapped") {
+  machine m;
+  auto device = kernel::udmabuf_device::open();
+  if (!device) {
+    skip("no udmabuf on this kernel");
+  }
+  auto made = unwrap(kernel::udmabuf_exporter::create(*device, 4096));
+  CHECK(m.space.map(unwrap(made.initial_storage())));
+  const auto own = unwrap(made.export_fd());
+  const segment by_fd{.kind = storage_kind::memory, .file = own.fd(), .length = 4096};
+  CHECK(code(m.space.map(unwrap(make_storage(0, by_fd)))) == errc::unsupported_by_kernel);
+  const auto bytes = unwrap(own.map(access::read_write));
+  CHECK(code(m.space.map({bytes.unsynchronized_bytes().data(), 4096})) == errc::bad_address);
 }
 
 TEST_CASE("iommufd: memory that the kernel does not pin for a device is refused: of a heap, and what a driver lends") {
