@@ -176,6 +176,34 @@ TEST_CASE("buffers: a device writes into another one's BAR, and reads it") {
   }
 }
 
+TEST_CASE("buffers: a BAR that is mapped by its window's address outlives the peer's reset and close in the IOMMU") {
+  machine m;
+  auto peer = open_peer(m, "NVME_A");
+  const auto bar = unwrap(peer.map_bar(bar_index(2)));
+  const auto made = export_memory(peer, 0, page);
+  std::byte* window = nullptr;
+  {
+    const resv_lock held = unwrap(made->lock());
+    window = unwrap(made->storage(held))->segments()[0].address;
+  }
+  // As a program does that does not say what it maps: nobody can take it back.
+  auto mapped = unwrap(m.space.map({window, page}));
+  const std::size_t faults = iommu_faults();
+  REQUIRE(m.put(71, mapped.iova()));
+  CHECK(machine::has(71, unwrap(bar.mmio(0, edu::longest))));
+  unwrap(peer.reset());
+  CHECK(made->status() == buffer_status::revoked);
+  CHECK(mapped.status() == mapping_status::live);
+  REQUIRE(m.put(72, mapped.iova()));
+  CHECK(machine::has(72, unwrap(bar.mmio(0, edu::longest))));
+  peer.close();
+  REQUIRE(m.put(73, mapped.iova()));
+  CHECK(iommu_faults() == faults);
+  unwrap(mapped.unmap());
+  static_cast<void>(m.put(74, mapped.iova()));
+  CHECK(faults_after(faults) > faults);
+}
+
 TEST_CASE("buffers: without certain routes a peer is refused or bounced, and what is learned opens the way") {
   machine m;
   auto peer = open_peer(m, "NVME_A");

@@ -247,6 +247,9 @@ TEST_CASE("iommufd: memory that the kernel does not pin for a device is refused:
   const auto of_heap = unwrap(kernel::heap_exporter::create(*heap, 4096));
   auto exporter = of_heap;
   CHECK(code(m.space.map(unwrap(exporter.initial_storage()))) == errc::bad_address);
+  const auto own = unwrap(of_heap.export_fd());
+  const segment by_fd{.kind = storage_kind::memory, .file = own.fd(), .length = 4096};
+  CHECK(code(m.space.map(unwrap(make_storage(0, by_fd)))) == errc::unsupported_by_kernel);
   struct lent {
     pci::address drive = role("NVME_FAR");
     lent() { bind(drive, "nvme"); }
