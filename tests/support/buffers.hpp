@@ -13,6 +13,8 @@
 #include <paddock/buffer/dma_buf.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 
+#include "policies.hpp"
+
 namespace paddock::test {
 
 inline constexpr std::uint64_t buffer_bytes = 4096;
@@ -66,7 +68,7 @@ static_assert(pinning_exporter<pinning_test_exporter>);
 /// Two places: 0 is behind a BAR, 1 is system memory.
 struct placing_test_exporter : pinning_test_exporter {
   static constexpr p2p_segments p2p = p2p_segments::maybe;
-  using residency = movable;
+  using residency = chosen::movable;
   explicit placing_test_exporter(exporter_log& into, std::size_t first = 0) noexcept
       : pinning_test_exporter(into), initial(first) {}
   [[nodiscard]] std::size_t place_count() const noexcept { return 2; }
@@ -95,7 +97,7 @@ static_assert(relocating_exporter<placing_test_exporter>);
 struct revoking_test_exporter {
   static constexpr p2p_segments p2p = p2p_segments::always;
   static constexpr bool revokes = true;
-  using residency = revocable;
+  using residency = chosen::revocable;
   storage_kind kind{storage_kind::device_memory};
   [[nodiscard]] result<storage_ptr> initial_storage() noexcept { return allocate_device_memory(kind); }
 };
@@ -107,7 +109,7 @@ struct test_device {
     std::byte* bytes{nullptr};  ///< No reference of the storage: the mapping has one.
     [[nodiscard]] paddock::iova iova() const noexcept { return paddock::iova(reinterpret_cast<std::uintptr_t>(bytes)); }
   };
-  using cache = coherent;
+  using cache = chosen::coherent;
 
   [[nodiscard]] result<mapped> map(const storage_ptr& s, direction) noexcept {
     if (refuse_map) {

@@ -36,6 +36,11 @@ struct no_auto_fence {
   using axis = paddock::fencing_axis;
   static constexpr bool waits = false;
 };
+struct coherent {
+  using axis = paddock::cache_axis;
+  static constexpr bool maintains = false;
+  static constexpr bool on_access = false;
+};
 struct sync_on_access {
   using axis = paddock::cache_axis;
   static constexpr bool maintains = true;
@@ -74,8 +79,9 @@ inline int waits = 0;
 
 }  // namespace foreign
 
-/// In the innermost namespace of a test: which policies it is about.
+/// In the innermost namespace of a test: which policies it is about; and, for what tests share, where they are from.
 #if defined(PADDOCK_TEST_FOREIGN_POLICIES)
+namespace chosen = foreign;
 #define PADDOCK_TEST_POLICIES    \
   using foreign::no_auto_fence;  \
   using foreign::auto_fence;     \
@@ -89,5 +95,6 @@ inline int waits = 0;
   using foreign::sync_on_access; \
   using foreign::system_only;
 #else
+namespace chosen = paddock;
 #define PADDOCK_TEST_POLICIES
 #endif

@@ -41,7 +41,7 @@ static_assert(std::is_same_v<attachment<dma_buf<archetype_exporter, no_auto_fenc
 static_assert(std::is_same_v<attachment<dma_buf<archetype_exporter, revocable>, test_device>::policies::residency,
                              paddock::pinned>);
 // A device that sees the CPU's caches is coherent without being asked.
-static_assert(std::is_same_v<attachment<fixed_buffer, test_device>::policies::cache, coherent>);
+static_assert(std::is_same_v<attachment<fixed_buffer, test_device>::policies::cache, chosen::coherent>);
 static_assert(std::is_same_v<attachment<fixed_buffer, archetype_device>::policies::cache, paddock::sync_on_access>);
 static_assert(attachment_like<attachment<fixed_buffer, test_device>&> && !attachment_like<test_device>);
 
