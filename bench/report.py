@@ -307,7 +307,7 @@ def write_page(results, judged, folder, plots_made):
     beyond = [(row, why) for row, why in BEYOND.items() if results.median(row, "paddock", "instructions")]
     if beyond:
         lines += ["", "## What does more than its ioctl", ""]
-        lines += ["Of these a part is not the wrapper's, but what else they do, so they have no target.", ""]
+        lines += ["Those that make something, or keep account of it, have no target; the others miss theirs by what is said here.", ""]
         for row, why in beyond:
             ratio = results.median(row, "paddock", "instructions") / results.median(row, "raw ioctl", "instructions")
             more = figure_of(results.median(row, "paddock", "more"))
