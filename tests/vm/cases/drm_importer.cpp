@@ -13,11 +13,13 @@
 #include <paddock/drm/dumb_buffer.hpp>
 #include <paddock/kernel/fd_exporter.hpp>
 #include <paddock/kernel/heap_exporter.hpp>
+#include <paddock/kernel/p2pmem_exporter.hpp>
 #include <paddock/kernel/udmabuf_exporter.hpp>
 #include <paddock/vfio/bar_export.hpp>
 #include <paddock/vfio/bar_exporter.hpp>
 #include <paddock/vfio/container.hpp>
 #include <paddock/vfio/device.hpp>
+#include <paddock/vfio/iommufd.hpp>
 
 #include "drm_support.hpp"
 #include "guest.hpp"
@@ -133,6 +135,56 @@ TEST_CASE("drm importer: a slice of a BAR is for importers that the kernel can t
   attachment<buffer, importer, kernel_managed> of_fd;
   REQUIRE(of_fd.attach(shared, vgem));
   CHECK(code_of(of_fd.map(direction::bidirectional)) == errc::unsupported_by_device);
+}
+
+TEST_CASE("drm importer: memory that a drive's controller lends is no dma-buf, so no DRM device takes it") {
+  struct lent {
+    pci::address drive = test::role("NVME_FAR");
+    lent() { test::bind(drive, "nvme"); }
+    ~lent() { test::bind(drive, "vfio-pci"); }
+  } const drive;
+  if (const auto lends = kernel::p2pmem::statistics(drive.drive); !lends) {
+    test::bind(drive.drive, "vfio-pci");  // Skipping ends the process.
+    test::skip(fmt::format("this kernel's nvme driver lends no memory: {}", lends.error()).c_str());
+  }
+  using buffer = dma_buf<kernel::p2pmem_exporter>;
+  const auto shared = unwrap(buffer::create(unwrap(kernel::p2pmem_exporter::create(drive.drive, page))));
+  importer vgem(open_vgem());
+  attachment<buffer, importer, kernel_managed> link;
+  REQUIRE(link.attach(shared, vgem));
+  CHECK(code_of(link.map(direction::bidirectional)) == errc::unsupported_by_kernel);
+}
+
+namespace {
+
+/// What an address space says to a buffer of vgem's: by its descriptor, and by where the CPU has it.
+std::pair<errc, errc> refusals_of_vgem(vfio::ioas space) {
+  const auto picture = unwrap(dumb_buffer::create(open_vgem(), 64, 32, 32));
+  const auto given = unwrap(picture.gem().export_());
+  const auto bytes = unwrap(given.map(access::read_write));
+  const auto drive = unwrap(vfio::device::open(space, test::role("NVME_A")));
+  const segment by_fd{.kind = storage_kind::memory, .file = given.fd(), .length = page};
+  return {code_of(space.map(unwrap(make_storage(0, by_fd)))),
+          code_of(space.map({bytes.unsynchronized_bytes().data(), page}))};
+}
+
+}  // namespace
+
+TEST_CASE("drm importer: another driver's buffer is not for a container, which maps pages that it can pin") {
+  const auto [fd, address] = refusals_of_vgem(unwrap(vfio::container::create()));
+  CHECK(fd == errc::not_mappable);
+  CHECK(address == errc::bad_address);
+}
+
+TEST_CASE("drm importer: another driver's buffer is not for an iommufd, which maps dma-bufs of VFIO alone") {
+  const auto space = vfio::iommufd::create();
+  if (!space) {
+    CHECK(space.error() == errc::unsupported_by_kernel);
+    test::skip("this kernel has no iommufd");
+  }
+  const auto [fd, address] = refusals_of_vgem(*space);
+  CHECK(fd == errc::unsupported_by_kernel);
+  CHECK(address == errc::bad_address);
 }
 
 }  // namespace paddock::drm

@@ -9,12 +9,16 @@
 #include <string>
 #include <utility>
 
+#include <paddock/buffer/attachment.hpp>
+#include <paddock/buffer/cpu_access.hpp>
 #include <paddock/drm/dumb_buffer.hpp>
 #include <paddock/drm/fences.hpp>
 #include <paddock/drm/gem.hpp>
+#include <paddock/drm/importer.hpp>
 #include <paddock/drm/points.hpp>
 #include <paddock/drm/probe.hpp>
 #include <paddock/drm/wait.hpp>
+#include <paddock/kernel/udmabuf_exporter.hpp>
 
 #include "drm_support.hpp"
 #include "fault_runs.hpp"
@@ -136,6 +140,30 @@ result<void> use_pictures(const std::string& node, const std::string& importer) 
   return {};
 }
 
+/// Memory as a buffer of the model, attached to a device.
+result<void> attach_memory(const std::string& node) {
+  using buffer = dma_buf<kernel::udmabuf_exporter>;
+  PADDOCK_TRY(const auto memory, kernel::udmabuf_device::open());
+  PADDOCK_TRY(auto exporter, kernel::udmabuf_exporter::create(memory, 8192));
+  const buffer_id id = exporter.id();
+  PADDOCK_TRY(const auto shared, buffer::create(std::move(exporter)));
+  PADDOCK_TRY(device gpu, device::open(node.c_str()));
+  importer into(std::move(gpu));
+  attachment<buffer, importer> link;
+  PADDOCK_TRY_VOID(link.attach(shared, into));
+  PADDOCK_TRY(auto mapped, link.map(direction::bidirectional));
+  PADDOCK_TRY(auto again, link.map(direction::to_device));
+  REQUIRE(mapped.mapped().handle() == again.mapped().handle());
+  PADDOCK_TRY_VOID(link.unmap(std::move(again)));
+  PADDOCK_TRY(const auto seen, mapped.mapped().export_(access::read));
+  REQUIRE(seen.id() == id);
+  PADDOCK_TRY(auto write, cpu_access<access::write>::begin(*shared));
+  std::memset(write.bytes().data(), 0x5a, write.bytes().size());
+  PADDOCK_TRY_VOID(write.finish());
+  PADDOCK_TRY_VOID(link.unmap(std::move(mapped)));
+  return link.detach();
+}
+
 /// In a file that stays open, what is left over would be seen.
 result<void> make_and_drop(const device& gpu, const device& other) {
   PADDOCK_TRY(const syncobj line, syncobj::create(gpu));
@@ -203,6 +231,10 @@ TEST_CASE("faults: pictures, and handles of them") {
        .run = [&] { return use_pictures(node, node); },
        .retries_again = true,
        .least = 30});
+}
+TEST_CASE("faults: memory that is attached to a DRM device") {
+  const std::string node = node_of(open_vgem());
+  run({.name = "attached memory", .run = [&] { return attach_memory(node); }, .retries_again = true, .least = 20});
 }
 TEST_CASE("faults: handles in a file that stays open") {
   const device gpu = open_gpu();
