@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // What each composition costs, in bytes, with pointers of 64 bits. A policy that is not selected costs none.
-#include <cstddef>
-#include <type_traits>
-
 #include <paddock/buffer/attachment.hpp>
 #include <paddock/buffer/cpu_device.hpp>
 #include <paddock/buffer/memory_exporter.hpp>
 #include <paddock/buffer/mixed_exporter.hpp>
 #include <paddock/buffer/placement.hpp>
+
+#include "sizes.hpp"
 
 namespace paddock {
 namespace {
@@ -33,10 +32,7 @@ static_assert(caching_exporter<caching_memory>);
 using fixed = dma_buf<memory_exporter>;
 using moving = dma_buf<placement_exporter<memory_source>>;
 
-// A `checked` program keeps the places of pins and mappings.
-constexpr bool is_measured = sizeof(void*) == 8 && std::is_empty_v<place>;
-template <class T, std::size_t Expected>
-constexpr bool has_size = !is_measured || sizeof(T) == Expected;
+using test::has_size;
 
 // The reservation begins on a cache line, so that a buffer is whole lines: seven of what all buffers have, and one of
 // the exporter and its caches.
