@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "policies.hpp"
 
 // In the namespace, because at global scope `access` is also access(2).
 namespace paddock {
 
 namespace {
 
+PADDOCK_TEST_POLICIES
 // A buffer that writes down what is done to it.
 struct recorder {
   std::vector<std::string> calls;

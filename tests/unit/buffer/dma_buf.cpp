@@ -13,11 +13,13 @@
 #include "buffers.hpp"
 #include "catch.hpp"
 #include "fences.hpp"
+#include "policies.hpp"
 
 namespace paddock {
 namespace {
 
 using namespace test;  // NOLINT(google-build-using-namespace): the tests are about these.
+PADDOCK_TEST_POLICIES
 
 /// Has no storage to give.
 struct failing_exporter : archetype_exporter {

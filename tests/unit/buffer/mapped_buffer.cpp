@@ -5,11 +5,13 @@
 
 #include "buffers.hpp"
 #include "catch.hpp"
+#include "policies.hpp"
 
 namespace paddock {
 namespace {
 
 using namespace test;  // NOLINT(google-build-using-namespace): the tests are about these.
+PADDOCK_TEST_POLICIES
 
 struct yielding_device : test_device {
   static constexpr bool unmaps_on_revoke = true;

@@ -16,11 +16,13 @@
 
 #include "buffers.hpp"
 #include "catch.hpp"
+#include "policies.hpp"
 
 namespace paddock {
 namespace {
 
 using namespace test;  // NOLINT(google-build-using-namespace): the tests are about these.
+PADDOCK_TEST_POLICIES
 
 constexpr std::size_t page = 4096;
 
@@ -295,21 +297,21 @@ TEST_CASE("a mixed buffer can what its parts can, and no more") {
   static_assert(!pinning_exporter<plain> && !caching_exporter<plain> && !bracketing_exporter<plain>);
   static_assert(!bound_exporter<plain> && !relocating_exporter<plain> && !identified_exporter<plain>);
   static_assert(!register_exporter<plain> && plain::p2p == p2p_segments::never && !plain::revokes);
-  static_assert(std::same_as<dma_buf<plain>::policies::residency, pinned>);
-  static_assert(std::same_as<dma_buf<plain>::policies::route, prefer_p2p>);
+  static_assert(std::same_as<dma_buf<plain>::policies::residency, paddock::pinned>);
+  static_assert(std::same_as<dma_buf<plain>::policies::route, paddock::prefer_p2p>);
 
   using revoked = mixed_exporter<archetype_exporter, revoking_test_exporter>;
   static_assert(revoked::revokes && revoked::p2p == p2p_segments::maybe);
-  static_assert(std::same_as<dma_buf<revoked>::policies::residency, revocable>);
+  static_assert(std::same_as<dma_buf<revoked>::policies::residency, paddock::revocable>);
   static_assert(mixed_exporter<revoking_test_exporter, revoking_test_exporter>::p2p == p2p_segments::always);
 
   using kernels = mixed_exporter<archetype_exporter, kernels_exporter>;
   static_assert(!kernels::maps_by_address && plain::maps_by_address);
-  static_assert(std::same_as<dma_buf<kernels>::policies::residency, kernel_managed>);
+  static_assert(std::same_as<dma_buf<kernels>::policies::residency, paddock::kernel_managed>);
 
   using bells = mixed_exporter<archetype_exporter, talkative_exporter<storage_kind::registers>>;
   static_assert(register_exporter<bells>);
-  static_assert(std::same_as<dma_buf<bells>::policies::route, p2p_only>);
+  static_assert(std::same_as<dma_buf<bells>::policies::route, paddock::p2p_only>);
 }
 
 TEST_CASE("a mixed buffer has the storage of its parts, or is not made") {

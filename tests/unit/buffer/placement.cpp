@@ -13,10 +13,12 @@
 
 #include "catch.hpp"
 #include "fences.hpp"
+#include "policies.hpp"
 
 namespace paddock {
 namespace {
 
+PADDOCK_TEST_POLICIES
 using count = buffer_statistics::what;
 constexpr std::size_t page = 4096;
 constexpr std::size_t size = 2 * page;
@@ -78,7 +80,7 @@ constexpr std::size_t in_memory = 1;
 static_assert(exporter_type::p2p == p2p_segments::maybe && !exporter_type::revokes);
 static_assert(placement_exporter<memory_source>::p2p == p2p_segments::never);
 static_assert(placement_exporter<bar_source, bar_source>::p2p == p2p_segments::always);
-static_assert(std::same_as<buffer_type::policies::residency, movable>);
+static_assert(std::same_as<buffer_type::policies::residency, paddock::movable>);
 
 /// What an attachment wishes for.
 enum class wish {

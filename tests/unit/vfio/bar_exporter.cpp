@@ -18,6 +18,7 @@
 #include "address_spaces.hpp"
 #include "catch.hpp"
 #include "fences.hpp"
+#include "policies.hpp"
 
 using namespace paddock;
 using namespace paddock::test;
@@ -25,15 +26,16 @@ using namespace std::chrono_literals;
 
 namespace {
 
+PADDOCK_TEST_POLICIES
 constexpr std::uint64_t page = 4096;
 using buffer = dma_buf<vfio::bar_exporter>;
 using importer = attachment<buffer, test_importer, revocable>;
 using doorbells = dma_buf<vfio::doorbell_exporter>;
 
-static_assert(std::same_as<buffer::policies::residency, revocable>);
-static_assert(std::same_as<buffer::policies::route, prefer_p2p>);
-static_assert(std::same_as<doorbells::policies::route, p2p_only>);
-static_assert(std::same_as<attachment<doorbells, test_importer, revocable>::policies::route, p2p_only>);
+static_assert(std::same_as<buffer::policies::residency, paddock::revocable>);
+static_assert(std::same_as<buffer::policies::route, paddock::prefer_p2p>);
+static_assert(std::same_as<doorbells::policies::route, paddock::p2p_only>);
+static_assert(std::same_as<attachment<doorbells, test_importer, revocable>::policies::route, paddock::p2p_only>);
 
 buffer_ptr<buffer> make(const fake_device& device, std::chrono::nanoseconds patience = 10s) {
   auto made = buffer::create(vfio::bar_exporter(device.slice(page, 2 * page), {.patience = patience}));
@@ -101,7 +103,7 @@ TEST_CASE("doorbells are registers, which are mapped for peers and opened as a w
   const auto made = *doorbells::create(vfio::doorbell_exporter(device.slice(0, page)));
   test_space space;
   test_importer by(space);
-  attachment<doorbells, test_importer, revocable> link;
+  attachment<doorbells, test_importer, chosen::revocable> link;
   REQUIRE(link.attach(made, by, direction::from_device));
   const resv_lock held = *made->lock();
   auto mapped = (*link.arm(held))->map(held, direction::from_device);

@@ -18,6 +18,7 @@
 #include "address_spaces.hpp"
 #include "catch.hpp"
 #include "fences.hpp"
+#include "policies.hpp"
 
 using namespace paddock;
 using namespace paddock::test;
@@ -25,6 +26,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
+PADDOCK_TEST_POLICIES
 constexpr std::uint64_t page = 4096;
 using mixed = mixed_exporter<vfio::bar_exporter, memory_exporter, vfio::bar_exporter>;
 using buffer = dma_buf<mixed>;

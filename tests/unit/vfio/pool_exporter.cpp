@@ -9,12 +9,14 @@
 
 #include "address_spaces.hpp"
 #include "catch.hpp"
+#include "policies.hpp"
 
 using namespace paddock;
 using namespace paddock::test;
 
 namespace {
 
+PADDOCK_TEST_POLICIES
 constexpr std::uint64_t page = 4096;
 using buffer = dma_buf<vfio::pool_exporter>;
 
@@ -32,7 +34,7 @@ TEST_CASE("a buffer has pages of the pool until its last mapping is gone") {
   auto second = *buffer::create(*vfio::pool_exporter::create(pool, device.bar(), page + 1));
   CHECK(pool.available() == page);
   test_importer by(space);
-  attachment<buffer, test_importer, revocable> link;
+  attachment<buffer, test_importer, chosen::revocable> link;
   REQUIRE(link.attach(second, by));
   mapping<test_importer> mapped;
   {
@@ -55,7 +57,7 @@ TEST_CASE("pages of a revoked mapping are nobody else's until its handle goes, a
   auto pool = make_pool(device);
   auto made = *buffer::create(*vfio::pool_exporter::create(pool, device.bar(), page));
   test_importer by(space);
-  attachment<buffer, test_importer, revocable> link;
+  attachment<buffer, test_importer, chosen::revocable> link;
   REQUIRE(link.attach(made, by));
   mapping<test_importer> mapped;
   {

@@ -13,6 +13,7 @@
 #include "address_spaces.hpp"
 #include "catch.hpp"
 #include "fences.hpp"
+#include "policies.hpp"
 
 using namespace paddock;
 using namespace paddock::test;
@@ -20,6 +21,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
+PADDOCK_TEST_POLICIES
 constexpr std::uint64_t page = 4096;
 using buffer = dma_buf<placement_exporter<vfio::pool_source, memory_source>>;
 
