@@ -262,7 +262,17 @@ GROUPS = [
     ),
     Group(
         "Sizes",
-        ["size: dma_buf", "size: attachment", "size: mapping", "size: mapping's record", "size: storage", "size: CPU access"],
+        [
+            "size: dma_buf",
+            "size: attachment",
+            "size: attachment to vfio::device",
+            "size: attachment to drm::importer",
+            "size: attachment to cpu_device",
+            "size: mapping",
+            "size: mapping's record",
+            "size: storage",
+            "size: CPU access",
+        ],
         "bytes",
         "What `sizeof` says. An attachment makes a record for its first mapping, and keeps it for the next ones.",
         None,
@@ -291,7 +301,7 @@ _ONE_IOCTL = (
 _COUNTED = "It makes a handle that is counted, for which it allocates."
 BEYOND = {
     "ioctl: DMA_BUF_IOCTL_SYNC, a probe": "The kernel refuses, and the errno is looked up by the call's name, as of every error.",
-    "ioctl: DMA_BUF_SET_NAME_B": "It looks at each character.",
+    "ioctl: DMA_BUF_SET_NAME_B": "It looks at each character, since a newline would forge lines of fdinfo.",
     "ioctl: DMA_HEAP_IOCTL_ALLOC, 4 KiB": "It makes a buffer that knows its size and which one it is: one fstat.",
     **{
         f"ioctl: UDMABUF_CREATE, {size}": "It asks the memory's seals and size before, since the kernel says EINVAL to all, "
@@ -307,7 +317,7 @@ BEYOND = {
         for name in ("PRIME_FD_TO_HANDLE", "GEM_CLOSE", "MODE_CREATE_DUMB")
     },
     **{
-        f"ioctl: {name}": "The device's descriptor is held open meanwhile, by a shared lock."
+        f"ioctl: {name}": "The device's descriptor is held open meanwhile: two locked instructions."
         for name in ("pread of config space", "VFIO_DEVICE_GET_IRQ_INFO", "VFIO_DEVICE_SET_IRQS")
     },
     "ioctl: VFIO_IOMMU_MAP_DMA, 4 KiB, by an ioas": "It finds the address, and makes a record by which the mapping can be shared, found and revoked.",

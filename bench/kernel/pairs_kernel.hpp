@@ -51,11 +51,16 @@ struct cpu_access_pair : buffer_pair {
   }
 };
 
-/// One that the compiler does not know: of a literal it does the work of checking it.
+/// One that the compiler does not know: of a literal it does the work of checking it. Nothing says that it is followed
+/// by a NUL, so the raw one has to see to that, too.
 struct set_name : buffer_pair {
   void prepare() { clobber(&name); }
   [[nodiscard]] result<void> wrapped() const { return buffer.set_name(name); }
-  [[nodiscard]] int raw() const { return ::ioctl(fd, uapi::dma_buf_set_name_b, name.data()); }
+  [[nodiscard]] int raw() const {
+    char terminated[uapi::dma_buf_name_max + 1]{};
+    name.copy(terminated, uapi::dma_buf_name_max);
+    return ::ioctl(fd, uapi::dma_buf_set_name_b, terminated);
+  }
   std::string_view name = "a name";
 };
 

@@ -88,8 +88,7 @@ struct fake_device {
   std::shared_ptr<vfio::detail::device_state> state;
   std::shared_ptr<vfio::detail::bar_window> window;
 
-  explicit fake_device(pci::address where = {0, 1, 0, 0})
-      : state(std::make_shared<vfio::detail::device_state>(where, unique_fd{})) {
+  explicit fake_device(pci::address where = {0, 1, 0, 0}) : state(std::make_shared<vfio::detail::device_state>(where)) {
     vfio::region info;
     info.size = std::size_t{8} * 4096;
     info.readable = true;

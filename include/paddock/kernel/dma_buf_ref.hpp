@@ -159,12 +159,14 @@ inline result<void> dma_buf_operations::learn(borrowed_fd fd) noexcept {
 
 inline result<void> dma_buf_operations::set_name(std::string_view name) const noexcept {
   char terminated[uapi::dma_buf_name_max + 1]{};
-  bool is_good = name.size() <= uapi::dma_buf_name_max;
-  for (std::size_t i = 0; is_good && i < name.size(); ++i) {
-    terminated[i] = name[i];
-    is_good = name[i] != '\0' && name[i] != '\n';  // A newline would forge lines of fdinfo, which other programs parse.
+  name.copy(terminated, uapi::dma_buf_name_max);
+  // A newline would forge lines of fdinfo, which other programs parse. All places are looked at, so that it takes few
+  // instructions: those behind the name end it too.
+  std::uint8_t ends = 0;
+  for (const char each : terminated) {
+    ends = static_cast<std::uint8_t>(ends + static_cast<std::uint8_t>(each == '\0' || each == '\n'));
   }
-  if (!is_good) {
+  if (name.size() > uapi::dma_buf_name_max || ends != sizeof terminated - name.size()) {
     return fail(errc::invalid_argument, "dma-buf name (at most 31 bytes, one line)");
   }
   PADDOCK_TRY_VOID(detail::ioctl(fd_, uapi::dma_buf_set_name_b, &terminated[0], "DMA_BUF_SET_NAME_B"));

@@ -187,7 +187,7 @@ class [[nodiscard]] device {
 static_assert(reaching_device<device>);
 
 inline result<device> device::open(ioas space, const pci::address& address) {
-  auto state = std::make_shared<detail::device_state>(address, unique_fd{});
+  auto state = std::make_shared<detail::device_state>(address);
   PADDOCK_TRY(unique_fd fd, space.open_device(address, state->listeners));
   state->adopt_fd(std::move(fd));
   device opened(std::move(space), std::move(state));

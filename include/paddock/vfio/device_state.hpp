@@ -8,11 +8,8 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <shared_mutex>
 #include <utility>
 #include <vector>
 
@@ -25,6 +22,7 @@
 #include <paddock/pci/address.hpp>
 #include <paddock/vfio/bar_window.hpp>
 #include <paddock/vfio/config_space.hpp>
+#include <paddock/vfio/held_fd.hpp>
 #include <paddock/vfio/region.hpp>
 #include <paddock/vfio/revocation.hpp>
 
@@ -38,20 +36,16 @@ using irq_events = std::vector<unique_fd>;
 /// its device when it is told.
 class device_state {
  public:
-  device_state(pci::address where, unique_fd fd) noexcept : address(where), fd_(std::move(fd)) {}
+  explicit device_state(pci::address where) noexcept : address(where) {}
 
   /// Runs `use(borrowed_fd)` while nobody can close the FD. Errors: no_device once it is closed.
   template <class Use>
   auto with_fd(Use use) -> decltype(use(borrowed_fd{})) {
-    const std::shared_lock guard(fd_mutex_);
-    if (!fd_.valid()) {
-      return fail(errc::no_device, "VFIO device is closed");
-    }
-    return use(fd_.borrow());
+    return fd_.with("VFIO device is closed", std::move(use));
   }
 
   /// Before the device is used by anybody else.
-  void adopt_fd(unique_fd fd) noexcept { fd_ = std::move(fd); }
+  void adopt_fd(unique_fd fd) noexcept { fd_.open(std::move(fd)); }
 
   /// True in a forked child, which shares the FD but must not take anything away from its parent.
   [[nodiscard]] bool is_foreign_process() const noexcept { return paddock::detail::process_id() != owner_; }
@@ -137,8 +131,7 @@ class device_state {
   /// Revokes, lets go of the BARs, wakes those who wait for interrupts, and closes.
   void shut(revoke_reason reason) noexcept {
     if (is_foreign_process()) {
-      const std::unique_lock guard(fd_mutex_);
-      fd_.reset();
+      fd_.close_inherited();
       return;
     }
     const auto no_mapping_meanwhile = listeners->lock();
@@ -147,10 +140,7 @@ class device_state {
     if (const auto poisoned = poison_windows(); !poisoned) {
       report_lost_error(poisoned.error());
     }
-    {
-      const std::unique_lock guard(fd_mutex_);
-      fd_.reset();
-    }
+    fd_.close();
     for (const auto& weak : events) {
       if (const auto held = weak.lock()) {
         for (const unique_fd& event : *held) {
@@ -199,8 +189,7 @@ class device_state {
   }
 
   const pid_t owner_{paddock::detail::process_id()};
-  std::shared_mutex fd_mutex_;
-  unique_fd fd_;
+  held_fd fd_;
 };
 
 inline result<unique_fd> bar_window::export_range(std::uint64_t offset, std::uint64_t length) const noexcept {

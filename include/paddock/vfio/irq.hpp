@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -161,9 +162,9 @@ class [[nodiscard]] irq {
   /// VFIO_DEVICE_SET_IRQS with at most the descriptors behind the head; allocates only when there are any.
   [[nodiscard]] static result<void> set(detail::device_state& device, irq_kind kind, std::uint32_t flags,
                                         std::uint32_t start, std::uint32_t count,
-                                        const std::vector<std::int32_t>& descriptors = {}) {
+                                        std::span<const std::int32_t> descriptors = {}) {
     uapi::vfio_irq_set head;
-    const std::size_t data = descriptors.size() * sizeof(std::int32_t);
+    const std::size_t data = descriptors.size_bytes();
     head.argsz = static_cast<std::uint32_t>(sizeof head + data);
     head.flags = flags;
     head.index = static_cast<std::uint32_t>(kind);
