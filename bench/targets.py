@@ -292,18 +292,10 @@ _CALLBACKS = GROUPS[2].rows
 _REMOVALS = GROUPS[3].rows
 _POINTS = GROUPS[5].rows[:3]
 _READ = "resv: test_signaled, 4 fences"
-# Wrappers of one system call all the same: what they add is for safety, and counts.
-_ONE_IOCTL = (
-    "ioctl: DMA_BUF_SET_NAME_B",
-    "ioctl: pread of config space",
-    "ioctl: VFIO_DEVICE_GET_IRQ_INFO",
-    "ioctl: VFIO_DEVICE_SET_IRQS",
-)
 # What is more than a wrapper of one ioctl, so that the target for those is none for it, and what else it does.
 _COUNTED = "It makes a handle that is counted, for which it allocates."
 BEYOND = {
     "ioctl: DMA_BUF_IOCTL_SYNC, a probe": "The kernel refuses, and the errno is looked up by the call's name, as of every error.",
-    "ioctl: DMA_BUF_SET_NAME_B": "It looks at each character, since a newline would forge lines of fdinfo.",
     "ioctl: DMA_HEAP_IOCTL_ALLOC, 4 KiB": "It makes a buffer that knows its size and which one it is: one fstat.",
     **{
         f"ioctl: UDMABUF_CREATE, {size}": "It asks the memory's seals and size before, since the kernel says EINVAL to all, "
@@ -317,10 +309,6 @@ BEYOND = {
     **{
         f"ioctl: DRM_IOCTL_{name}": "The kernel does not count a handle, so the file's handles are: a lock, and a node in a set."
         for name in ("PRIME_FD_TO_HANDLE", "GEM_CLOSE", "MODE_CREATE_DUMB")
-    },
-    **{
-        f"ioctl: {name}": "The device's descriptor is held open meanwhile: two locked instructions."
-        for name in ("pread of config space", "VFIO_DEVICE_GET_IRQ_INFO", "VFIO_DEVICE_SET_IRQS")
     },
     "ioctl: VFIO_IOMMU_MAP_DMA, 4 KiB, by an ioas": "It finds the address, and makes a record by which the mapping can be shared, found and revoked.",
 }
@@ -402,11 +390,7 @@ TARGETS = [
         Target("buffer: move, 256 importers, each", 1.2, f"buffer: move, 16 importers, each/{subject}", subject=subject)
         for subject in ("paddock", "paddock, mapped")
     ),
-    *(
-        Target(row, 1.02, "raw ioctl", "instructions")
-        for row in _WRAPPERS
-        if row not in BEYOND or row in _ONE_IOCTL
-    ),
+    *(Target(row, 1.02, "raw ioctl", "instructions") for row in _WRAPPERS if row not in BEYOND),
     *(
         Target(row, 2.0, "bare epoll loop", "p99_ns", subject)
         for row in _BRIDGES

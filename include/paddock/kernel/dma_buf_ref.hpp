@@ -158,16 +158,19 @@ inline result<void> dma_buf_operations::learn(borrowed_fd fd) noexcept {
 }
 
 inline result<void> dma_buf_operations::set_name(std::string_view name) const noexcept {
+  if (name.size() > uapi::dma_buf_name_max) [[unlikely]] {
+    return fail(errc::invalid_argument, "dma-buf name (at most 31 bytes)");
+  }
   char terminated[uapi::dma_buf_name_max + 1]{};
-  name.copy(terminated, uapi::dma_buf_name_max);
+  name.copy(terminated, name.size());
   // A newline would forge lines of fdinfo, which other programs parse. All places are looked at, so that it takes few
   // instructions: those behind the name end it too.
-  std::uint8_t ends = 0;
+  auto name_and_ends = static_cast<std::uint8_t>(name.size());
   for (const char each : terminated) {
-    ends = static_cast<std::uint8_t>(ends + static_cast<std::uint8_t>(each == '\0' || each == '\n'));
+    name_and_ends = static_cast<std::uint8_t>(name_and_ends + static_cast<std::uint8_t>(each == '\0' || each == '\n'));
   }
-  if (name.size() > uapi::dma_buf_name_max || ends != sizeof terminated - name.size()) {
-    return fail(errc::invalid_argument, "dma-buf name (at most 31 bytes, one line)");
+  if (name_and_ends != sizeof terminated) [[unlikely]] {
+    return fail(errc::invalid_argument, "dma-buf name (one line)");
   }
   PADDOCK_TRY_VOID(detail::ioctl(fd_, uapi::dma_buf_set_name_b, &terminated[0], "DMA_BUF_SET_NAME_B"));
   return {};

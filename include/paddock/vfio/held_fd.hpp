@@ -13,7 +13,7 @@
 
 namespace PADDOCK_NAMESPACE::vfio::detail {
 
-/// Thread-safety: any thread, but for open(), which comes first. A use may be inside another one.
+/// Thread-safety: any thread, but for open(), which comes first. A use may be inside another one. It outlives its uses.
 class held_fd {
  public:
   held_fd() noexcept = default;
@@ -30,10 +30,14 @@ class held_fd {
   /// Runs `use(borrowed_fd)`; close() waits until it returns. Errors: no_device once it is closed, with `what`.
   template <class Use>
   auto with(const char* what, Use use) -> decltype(use(borrowed_fd{})) {
-    const hold held(state_);
-    if (!held.of_open) [[unlikely]] {
-      return fail(errc::no_device, what);
+    // Who is refused has not counted, or a crowd that tries again and again could keep close() waiting for ever.
+    auto now = is_open;  // That nobody else uses it is a good guess.
+    while (!state_.compare_exchange_weak(now, now + 1)) {
+      if (now < is_open) [[unlikely]] {
+        return fail(errc::no_device, what);
+      }
     }
+    const hold held(state_);
     return use(fd_.borrow());
   }
 
@@ -46,27 +50,28 @@ class held_fd {
     }
     fd_.reset();
   }
-  /// In a forked child, where the threads that use it do not run. Requires: the child has one thread.
+  /// In a forked child, where the threads that use it do not run. Requires: the child has one thread, in no use of it.
   void close_inherited() noexcept {
     state_.store(0);
     fd_.reset();
   }
 
  private:
-  static constexpr std::uint32_t is_open = std::uint32_t{1} << 31U;  ///< Below it: how many use it, or find it closed.
+  static constexpr std::uint32_t is_open = std::uint32_t{1} << 31U;  ///< Below it: how many use it.
 
   struct hold {
-    explicit hold(std::atomic<std::uint32_t>& of) noexcept : state(of), of_open(of.fetch_add(1) >= is_open) {}
+    explicit hold(std::atomic<std::uint32_t>& counted) noexcept : state(counted) {}
     hold(const hold&) = delete;
     hold& operator=(const hold&) = delete;
     ~hold() {
-      if (state.fetch_sub(1) == 1) [[unlikely]] {
-        state.notify_all();  // The last one of what is closed.
+      if (state.fetch_sub(1) == 1) [[unlikely]] {  // The last one of what is closed.
+        wake(state);
       }
     }
     std::atomic<std::uint32_t>& state;
-    const bool of_open;
   };
+  /// Out of line, since it would be most of each use.
+  [[gnu::cold]] [[gnu::noinline]] static void wake(std::atomic<std::uint32_t>& state) noexcept { state.notify_all(); }
 
   std::atomic<std::uint32_t> state_{0};
   unique_fd fd_;

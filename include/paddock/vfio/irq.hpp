@@ -36,8 +36,12 @@ enum class irq_kind : std::uint32_t {
 /// What the kernel tells of one kind.
 struct irq_info {
   std::uint32_t count{0};  ///< Vectors; 0 where the device has none of this kind.
-  bool automasked{false};  ///< INTx: masked when it fires, until unmask().
-  bool resizable{true};    ///< Vectors can be added without giving up those in use.
+  std::uint32_t flags{0};  ///< VFIO_IRQ_INFO_*, as the kernel gives them.
+
+  /// INTx: masked when it fires, until unmask().
+  [[nodiscard]] bool automasked() const noexcept { return (flags & uapi::vfio_irq_info_automasked) != 0; }
+  /// Vectors can be added without giving up those in use.
+  [[nodiscard]] bool resizable() const noexcept { return (flags & uapi::vfio_irq_info_noresize) == 0; }
 };
 
 /// Enabled vectors of one kind, each with an eventfd that counts its interrupts. Disabled when destroyed, or before
@@ -103,14 +107,13 @@ class [[nodiscard]] irq {
     const auto asked = device.with_fd([&](borrowed_fd fd) {
       return paddock::detail::ioctl_once(fd, uapi::vfio_device_get_irq_info, &info, "VFIO_DEVICE_GET_IRQ_INFO");
     });
-    if (!asked) {
+    if (!asked) [[unlikely]] {
       // ERR exists on PCIe devices only: for others the kernel knows the index and refuses it.
       return asked.error() == errc::invalid_argument
                  ? fail(error{errc::unsupported_by_device, asked.error().sys_errno, asked.error().where})
                  : fail(asked.error());
     }
-    return irq_info{info.count, (info.flags & uapi::vfio_irq_info_automasked) != 0,
-                    (info.flags & uapi::vfio_irq_info_noresize) == 0};
+    return irq_info{info.count, info.flags};
   }
 
   [[nodiscard]] std::size_t count() const noexcept { return events_ ? events_->size() : 0; }

@@ -105,19 +105,31 @@ TEST_CASE("an FD that is held is never seen closed, whenever it is closed") {
 TEST_CASE("an FD that is held is closed by a forked child without the parent's threads, whose it stays") {
   held_fd fd;
   const int number = open_null(fd);
-  int status = 1;
-  const auto held = fd.with("parent", [&](borrowed_fd) -> result<void> {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      fd.close_inherited();
-      std::_Exit(is_open(number) || fd.with("child", number_of) ? 1 : 0);
-    }
-    ::waitpid(child, &status, 0);
-    return {};
+  std::atomic<bool> is_used{false};
+  std::atomic<bool> is_forked{false};
+  std::thread user([&] {
+    static_cast<void>(fd.with("parent", [&](borrowed_fd) -> result<void> {
+      is_used = true;
+      is_used.notify_one();
+      is_forked.wait(false);
+      return {};
+    }));
   });
-  CHECK(held);
+  is_used.wait(false);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    fd.close_inherited();
+    fd.close();  // Again, and nobody to wait for.
+    std::_Exit(is_open(number) || fd.with("child", number_of) ? 1 : 0);
+  }
+  int status = 1;
+  ::waitpid(child, &status, 0);
+  is_forked = true;
+  is_forked.notify_one();
+  user.join();
   CHECK(status == 0);
   CHECK(fd.with("parent", number_of) == number);
+  CHECK(is_open(number));
 }
 
 }  // namespace paddock::vfio::detail

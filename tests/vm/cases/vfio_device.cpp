@@ -119,7 +119,12 @@ TEST_CASE("vfio: INTx is masked when it fires, until it is unmasked") {
   auto space = unwrap(vfio::container::create());
   auto device = open_device(space, "EDU");
   const edu engine(unwrap(device.map_bar(bar_index(0))));
-  CHECK(unwrap(device.describe_irq(vfio::irq_kind::intx)).automasked);
+  const auto line = unwrap(device.describe_irq(vfio::irq_kind::intx));
+  CHECK(line.automasked());
+  CHECK(line.resizable());
+  const auto messages = unwrap(device.describe_irq(vfio::irq_kind::msi));
+  CHECK_FALSE(messages.automasked());
+  CHECK_FALSE(messages.resizable());
   auto intx = unwrap(device.enable_irq(vfio::irq_kind::intx));
   pollfd entry{intx.event(0).get(), POLLIN, 0};
   for (int round = 0; round < 2; ++round) {
