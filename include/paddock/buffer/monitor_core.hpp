@@ -297,7 +297,7 @@ class monitor_core {
 
   /// Reads what there is to read, but for the events of watches, which begin here.
   [[nodiscard]] result<void> take_events() noexcept {
-    std::array<epoll_event, 16> ready;
+    std::array<epoll_event, 16> ready{};
     const int count =
         retry<false>([&] { return ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), 0); });
     if (count < 0) {

@@ -170,7 +170,7 @@ class device_state {
     for (auto& weak : windows) {
       if (const auto window = weak.lock(); window && window->holds_device()) {
         if (auto poisoned = window->poison(); !poisoned) {
-          all = std::move(poisoned);
+          all = poisoned;
         }
       }
     }

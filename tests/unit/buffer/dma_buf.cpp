@@ -99,7 +99,7 @@ TEST_CASE("dma_buf: what a job waits for is what implicit sync says") {
   const auto buffer = make_buffer(archetype_exporter());
   const auto held = buffer->lock();
   const auto add = [&](usage as) {
-    const fence_ptr job = make_fence();
+    fence_ptr job = make_fence();
     REQUIRE(buffer->reservation().reserve(*held, 1));
     REQUIRE(buffer->reservation().add(*held, job, as));
     return job;

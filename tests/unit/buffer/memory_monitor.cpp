@@ -568,6 +568,7 @@ TEST_CASE("two threads that release one watch do it once") {
   REQUIRE(start_job(watch, f.fences, job));
   std::atomic<int> released{0};
   std::vector<std::thread> releasing;
+  releasing.reserve(3);
   for (int i = 0; i < 3; ++i) {
     releasing.emplace_back([&] { released += watch.release(long_enough()) ? 1 : 0; });
   }
@@ -710,6 +711,7 @@ TEST_CASE("jobs, events, releases and drops in many threads") {
     fake_range& kernel = *f.kernel.ranges.back();
     std::atomic<int> wrong{0};
     std::vector<std::thread> threads;
+    threads.reserve(2);
     for (int i = 0; i < 2; ++i) {
       threads.emplace_back([&] {
         for (int job = 0; job < 20; ++job) {

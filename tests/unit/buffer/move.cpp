@@ -138,8 +138,10 @@ TEST_CASE("move: mappings turn stale, keep the old storage, and are made anew wi
   CHECK(now.status() == mapping_status::live);
   CHECK(now.iova() != old.iova());
   CHECK(device_bytes(now)[0] == std::byte{7});
-  CHECK(driver.armed->unmap(*held, std::move(old)));
-  CHECK(driver.armed->unmap(*held, std::move(now)));
+  const auto unmapped_old = driver.armed->unmap(*held, std::move(old));
+  CHECK(unmapped_old);
+  const auto unmapped_now = driver.armed->unmap(*held, std::move(now));
+  CHECK(unmapped_now);
 }
 
 TEST_CASE("move: waits for jobs of every usage, and when they do not end nothing has changed") {
@@ -661,8 +663,8 @@ TEST_CASE("move: writers and moves at once lose no byte") {
       held->unlock();
       // The job: it reads the last round's number and writes this one's, by an address that was taken under the lock.
       unsigned last = 0;
-      std::memcpy(&last, bytes + me.slot * 64, sizeof last);
-      std::memcpy(bytes + me.slot * 64, &round, sizeof round);
+      std::memcpy(&last, bytes + me.slot * std::size_t{64}, sizeof last);
+      std::memcpy(bytes + me.slot * std::size_t{64}, &round, sizeof round);
       job->signal();
       if (last != round - 1) {
         return false;
@@ -687,7 +689,7 @@ TEST_CASE("move: writers and moves at once lose no byte") {
   CHECK(moves == 300);
   const auto held = buffer->lock();
   const std::byte* const bytes = (*buffer->storage(*held))->segments().front().address;
-  for (const unsigned slot : {0U, 1U}) {
+  for (const std::size_t slot : {0U, 1U}) {
     unsigned last = 0;
     std::memcpy(&last, bytes + slot * 64, sizeof last);
     CHECK(last == rounds);

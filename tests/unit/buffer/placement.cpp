@@ -247,6 +247,7 @@ TEST_CASE("wishes of all who are attached settle after at most one move, in all 
     for (const auto& wishes : lists_of(length)) {
       const auto buffer = make_buffer();
       std::vector<std::unique_ptr<user>> users;
+      users.reserve(wishes.size());
       for (const wish w : wishes) {
         users.push_back(attach(buffer, w));
       }

@@ -197,7 +197,8 @@ TEST_CASE("munmap, and a mapping over the range, come back when the addresses ar
   {
     const in_thread taking([&] {
       if (over) {
-        ::mmap(gone.data(), gone.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        static_cast<void>(
+            ::mmap(gone.data(), gone.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
       } else {
         ::munmap(gone.data(), gone.size());
       }

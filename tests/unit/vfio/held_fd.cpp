@@ -85,6 +85,7 @@ TEST_CASE("an FD that is held is never seen closed, whenever it is closed") {
     static_cast<void>(open_null(fd));
     std::atomic<int> seen_closed{0};
     std::vector<std::thread> users;
+    users.reserve(3);
     for (int i = 0; i < 3; ++i) {
       users.emplace_back([&] {
         while (fd.with("user", [&](borrowed_fd each) -> result<void> {

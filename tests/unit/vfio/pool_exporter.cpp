@@ -81,7 +81,8 @@ TEST_CASE("a pool's buffer is revoked with its device, and does not come back on
   CHECK(made->restore());
   auto late = *vfio::pool_exporter::create(pool, device.bar(), page);
   pool.revoke();
-  CHECK(buffer::create(std::move(late)).error() == errc::revoked);
+  const auto refused = buffer::create(std::move(late));
+  CHECK(refused.error() == errc::revoked);
   device.reset();
   CHECK(made->restore().error() == errc::revoked);
   CHECK(vfio::pool_exporter::create(pool, device.bar(), page).error() == errc::revoked);

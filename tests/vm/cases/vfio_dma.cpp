@@ -231,7 +231,7 @@ TEST_CASE("ioas: addresses stay clear of every memory window of the host bridge"
 
 TEST_CASE("ioas: the limit on locked memory is named, with how much is needed (X42)") {
   machine m;
-  const rlimit small{64 * 1024, 64 * 1024};
+  const rlimit small{64UL * 1024, 64UL * 1024};
   REQUIRE(::setrlimit(RLIMIT_MEMLOCK, &small) == 0);
   const auto before = unwrap(m.space.available_mappings());
   REQUIRE(::setuid(65534) == 0);

@@ -27,7 +27,7 @@ namespace {
 
 /// A pair, and room for what its calls return, so that none of that is moved or destroyed where it is counted.
 template <class Pair>
-struct stage {
+struct stage {  // NOLINT(cppcoreguidelines-pro-type-member-init): room, in which the outcome is made.
   template <class Outcome>
   struct kept {
     alignas(Outcome) std::byte room[sizeof(Outcome)];
