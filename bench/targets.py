@@ -139,7 +139,7 @@ GROUPS = [
         "Memory in one piece, and a device that maps by doing nothing. The attachments are pinned, and movable where the "
         "lock is held. With auto_fence, the default, a map looks whether the buffer's jobs are done, which they are here. "
         "By hand, a node of the list is allocated for each attach, and mappings are only counted. The targets in RMW are "
-        "met in locked instructions, and missed in time: `tests/count/buffer.cpp` counts six for all four steps (two for "
+        "met in locked instructions, and missed in time: `tests/count/buffer.cpp` counts four for all four steps (one for "
         "each lock, two for the reference), two for a map and an unmap under the lock, and no allocation after the first "
         "map. What goes beyond them is plain instructions, and that a locked one inside of a lock is not overlapped.",
     ),
@@ -366,7 +366,6 @@ TARGETS = [
     Target(_READ, 1.4, "floor: pointers", subject="paddock, guard held"),
     Target(_READ, 2.2, "floor: pointers"),
     Target(_READ, 1.1, "liburcu qsbr", subject="paddock, guard held"),
-    Target(_READ, 0.6, "liburcu memb"),
     *(
         Target("resv: test_signaled, 2 readers", 1.15, f"{_READ}/{subject}", subject=subject)
         for subject in ("paddock, guard held", "paddock")
@@ -442,8 +441,7 @@ WHY = {
     ("get and put, 2 threads", "std::shared_ptr"): "As with boost::intrusive_ptr.",
     ("resv: lock", "one std::mutex"): "Two locked instructions for all of them. It also keeps those apart who want different "
     "objects: see two threads with work inside.",
-    ("resv: lock", "sort and spinlock"): "It leaves a lock by a store, which nobody who sleeps could notice, and has to know "
-    "all of them beforehand.",
+    ("resv: lock", "sort and spinlock"): "It never sleeps, has no age, and has to know all of them beforehand.",
     ("resv: lock, reserve and add", "std::mutex and std::vector"): "It has no readers without the lock, so what leaves is dropped "
     "at once; here it waits for them, and the barrier for all threads is shared by 64.",
     ("resv: test_signaled", "liburcu qsbr"): "Its readers do nothing. Each thread has to say now and then that it reads "

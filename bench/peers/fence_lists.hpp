@@ -75,6 +75,47 @@ class raw_list {
   std::atomic<fence* const*> first_{nullptr};
 };
 
+/// Type-stable slots: the memory of a fence is never anything else, so that a reader may look at one that is gone, and
+/// sees afterwards that another one is in its place. Readers write nothing at all.
+class type_stable_list {
+ public:
+  using batch = no_batch;
+  explicit type_stable_list(const few_fences& first) {
+    first.for_each([&](fence& each, usage as) noexcept {
+      slots_[count_++].store(word_of(each, as));
+      return true;
+    });
+  }
+
+  template <class Visit>
+  bool for_each(Visit visit) const noexcept {
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      for (std::uintptr_t seen = slots_[i].load(std::memory_order_acquire), before = 0; seen != before;) {
+        before = seen;
+        const bool go_on = visit(*reinterpret_cast<fence*>(seen & ~usage_mask), static_cast<usage>(seen & usage_mask));
+        std::atomic_thread_fence(std::memory_order_acquire);
+        seen = slots_[i].load(std::memory_order_relaxed);
+        if (seen == before && !go_on) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+  void replace_first(fence& by) noexcept {
+    slots_[0].store(word_of(by, static_cast<usage>(slots_[0].load() & usage_mask)), std::memory_order_release);
+  }
+
+ private:
+  static constexpr std::uintptr_t usage_mask = 3;
+  [[nodiscard]] static std::uintptr_t word_of(fence& f, usage as) noexcept {
+    return reinterpret_cast<std::uintptr_t>(&f) | static_cast<std::uintptr_t>(as);
+  }
+
+  std::uint32_t count_{0};
+  std::array<std::atomic<std::uintptr_t>, listed> slots_{};
+};
+
 template <class Mutex, class ReadLock>
 class locked_list {
  public:

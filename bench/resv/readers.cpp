@@ -315,6 +315,7 @@ const bool registered = [] {
   add_rows<guarded_list>("paddock, guard held");
   add_rows<paddock_list>("paddock");
   add_rows<raw_list>("floor: pointers");
+  add_rows<type_stable_list>("type-stable slots");
   add_rows<shared_mutex_list, 1024>("std::shared_mutex");
   add_rows<mutex_list, 1024>("std::mutex");
   add_rows<shared_ptr_list, 1024>("std::atomic<std::shared_ptr>");

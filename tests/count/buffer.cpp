@@ -103,13 +103,13 @@ void ask_address(address_of_byte& of) { of.found = of.m.iova(of.offset); }
 
 }  // namespace
 
-TEST_CASE("attach, map, unmap and detach of a pinned buffer: two lock pairs, one reference, no allocation") {
+TEST_CASE("attach, map, unmap and detach of a pinned buffer: two locks, one reference, no allocation") {
   const cost c = cost_of("attach, map, unmap, detach", [] {
     pinned_use use;
     must(whole_cycle(use));  // The first time makes what later ones use again.
     must(counted(whole_cycle<pinned_use>, use));
   });
-  CHECK(c.events == events{.locked = 6});
+  CHECK(c.events == events{.locked = 4});
 }
 
 TEST_CASE("a map that looks at fences takes no locked instruction for that, nor an allocation") {
@@ -118,7 +118,7 @@ TEST_CASE("a map that looks at fences takes no locked instruction for that, nor 
     must(whole_cycle(use));
     must(counted(whole_cycle<fenced_use>, use));
   });
-  CHECK(c.events == events{.locked = 6});
+  CHECK(c.events == events{.locked = 4});
 }
 
 TEST_CASE("map and unmap of a pinned, coherent attachment that does not fence are loads and stores") {
@@ -157,13 +157,13 @@ TEST_CASE("map and unmap of a movable attachment under a held lock cost one refe
   CHECK(unmapping_cost.events == events{.locked = 1});
 }
 
-TEST_CASE("access by CPU costs a lock pair and its count, and no syscall") {
+TEST_CASE("access by CPU costs a lock and its count, and no syscall") {
   const cost c = cost_of("cpu_access", [] {
     fenced_use use;
     must(read_by_cpu(use));
     must(counted(read_by_cpu, use));
   });
-  CHECK(c.events == events{.locked = 4});
+  CHECK(c.events == events{.locked = 3});
 }
 
 TEST_CASE("a device's address of a byte is an addition") {

@@ -336,6 +336,24 @@ TEST_CASE("where the barrier for all threads is forbidden, nothing is freed that
   CHECK(freed.freed == 1);
 }
 
+TEST_CASE("a lock is waited for where the barrier of its sleepers cannot be had any more") {
+  using namespace std::chrono_literals;
+  reservation r;
+  read_once();  // The process could have it, once.
+  auto held = r.lock();
+  no_membarrier = true;
+  const auto began = monotonic_clock::now();
+  std::thread([&] { CHECK(fails_with(r.lock(deadline::in(50ms)), errc::timed_out)); }).join();
+  CHECK(monotonic_clock::now() - began >= 50ms);
+  bool is_locked = false;
+  std::thread waiter([&] { is_locked = r.lock().has_value(); });
+  std::this_thread::sleep_for(20ms);
+  held->unlock();
+  waiter.join();
+  no_membarrier = false;
+  CHECK(is_locked);
+}
+
 TEST_CASE("what reservations allocate they give back, readers' records excepted") {
   read_once();
   const std::ptrdiff_t before = blocks_alive;

@@ -23,9 +23,10 @@ struct model_lock_orders {
   static inline named_order NAME { "lock_" #NAME, detail::lock_orders::NAME }
   PADDOCK_MODEL_ORDER(take);
   PADDOCK_MODEL_ORDER(leave);
-  PADDOCK_MODEL_ORDER(enlist);
+  PADDOCK_MODEL_ORDER(see);
   PADDOCK_MODEL_ORDER(turn_look);
   PADDOCK_MODEL_ORDER(turn);
+  PADDOCK_MODEL_ORDER(waiting);
   PADDOCK_MODEL_ORDER(look);
   PADDOCK_MODEL_ORDER(stamp);
 #undef PADDOCK_MODEL_ORDER
@@ -81,11 +82,11 @@ struct relacy_resv_traits : relacy_traits {
 
   static void pause(rl::debug_info where = here()) { rl::ctx().yield(1, where); }
 
-  /// The lock keeps three bits below it.
+  /// The lock keeps a bit below it.
   [[nodiscard]] static std::uintptr_t self() { return relacy_traits::self() * 4; }
 
-  [[nodiscard]] static bool sleep(const atomic<std::uint64_t>& word, std::uint64_t seen, deadline until,
-                                  rl::debug_info where = here()) {
+  template <class Word>
+  [[nodiscard]] static bool sleep(const atomic<Word>& word, Word seen, deadline until, rl::debug_info where = here()) {
     resv_state::thread& own = present_resv.threads[rl::thread_index()];
     if (own.dozes > 0) {
       --own.dozes;

@@ -338,8 +338,8 @@ struct relacy_traits {
 
   /// The futex. It orders nothing: that is left to the word. A sleeper wakes without cause now and then, in random
   /// runs.
-  [[nodiscard]] static bool sleep(const atomic<std::uint64_t>& word, std::uint64_t seen, deadline until,
-                                  rl::debug_info where = here()) {
+  template <class Word>
+  [[nodiscard]] static bool sleep(const atomic<Word>& word, Word seen, deadline until, rl::debug_info where = here()) {
     rl::context& context = rl::ctx();
     context.sched();
     if (static_cast<std::uint32_t>(word.latest(where)) != static_cast<std::uint32_t>(seen) &&
@@ -357,7 +357,8 @@ struct relacy_traits {
     return why != rl::unpark_reason_timeout;
   }
   /// By address alone: the word may be gone.
-  static void wake(const atomic<std::uint64_t>* word, rl::debug_info where = here()) {
+  template <class Word>
+  static void wake(const atomic<Word>* word, rl::debug_info where = here()) {
     rl::ctx().sched();
     if (present_damage == damage::lost_wake) {
       return;

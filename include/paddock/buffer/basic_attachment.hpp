@@ -302,6 +302,7 @@ class basic_attachment final : private detail::attachment_node,
                                                 place at) noexcept {
     PADDOCK_TRY_VOID(check(held, "attachment::map"));
     PADDOCK_TRY_VOID(buffer_->reservation().run_left_work(held));
+    PADDOCK_TRY_VOID(buffer_->reservation().expect_left_work(held));  // By handles that are dropped without the lock.
     if (core().is_telling()) {
       return fail(errc::reentrant, "attachment::map");
     }

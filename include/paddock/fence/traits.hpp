@@ -92,7 +92,11 @@ struct std_traits {
   [[nodiscard]] static bool sleep(const std::atomic<std::uint64_t>& word, std::uint64_t seen, deadline until) noexcept {
     return futex_sleep(low_half(&word), static_cast<std::uint32_t>(seen), until).has_value();
   }
+  [[nodiscard]] static bool sleep(const std::atomic<std::uint32_t>& word, std::uint32_t seen, deadline until) noexcept {
+    return futex_sleep(&word, seen, until).has_value();
+  }
   static void wake(const std::atomic<std::uint64_t>* word) noexcept { futex_wake_all(low_half(word)); }
+  static void wake(const std::atomic<std::uint32_t>* word) noexcept { futex_wake_all(word); }
 };
 
 }  // namespace detail

@@ -13,12 +13,13 @@ namespace PADDOCK_NAMESPACE::detail {
 /// resv/ww_mutex.hpp
 struct lock_orders {
   static constexpr auto take = std::memory_order_acquire;       // order: with leave: what the last owner did is seen
-  static constexpr auto leave = std::memory_order_release;      // order: with take and enlist
-  static constexpr auto enlist = std::memory_order_acquire;     // order: with leave: the last owner's stamp is gone
-  static constexpr auto turn_look = std::memory_order_acquire;  // order: none but its own: it comes before enlist
-  static constexpr auto turn = std::memory_order_release;       // order: with turn_look: it comes after leave
+  static constexpr auto leave = std::memory_order_release;      // order: with take and see
+  static constexpr auto see = std::memory_order_acquire;        // order: with leave: the last owner's stamp is gone
+  static constexpr auto turn_look = std::memory_order_acquire;  // order: with turn: what it was raised for is seen
+  static constexpr auto turn = std::memory_order_release;       // order: with turn_look
+  static constexpr auto waiting = std::memory_order_relaxed;    // order: none: the turns and fences beside it order
   static constexpr auto look = std::memory_order_relaxed;       // order: none: a guess for the exchange
-  static constexpr auto stamp = std::memory_order_relaxed;      // order: none: take, leave and enlist carry it
+  static constexpr auto stamp = std::memory_order_relaxed;      // order: none: take, leave and see carry it
 };
 
 /// resv/reader_domain.hpp

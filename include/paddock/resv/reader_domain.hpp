@@ -36,6 +36,8 @@ class reader_domain {
   reader_domain& operator=(const reader_domain&) = delete;
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  /// Whether Traits::heavy_fence() is a fence of all threads.
+  [[nodiscard]] bool is_asymmetric() const noexcept { return asymmetric_; }
 
   /// A reader enters. Its thread's record, or null where there is none: then it is one of a crowd, which costs two
   /// locked instructions, and nothing is freed while it reads.

@@ -136,7 +136,7 @@ class resv_guard {
 /// is never waited for.
 class reservation {
  public:
-  reservation() noexcept : fences_(domain_here()) {}
+  reservation() noexcept : fences_(domain_here()), mutex_(fences_.readers().is_asymmetric()) {}
   reservation(const reservation&) = delete;
   reservation& operator=(const reservation&) = delete;
   /// Drops all fences; does not wait for them. Requires: nobody uses it, nor has its lock.
@@ -272,15 +272,23 @@ class reservation {
     return {};
   }
 
+  /// Before leave_to_holder(): from now on it costs a full fence to leave this lock. Errors: wrong_lock.
+  [[nodiscard]] result<void> expect_left_work(const resv_lock& proof) noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::expect_left_work"));
+    mutex_.fence_each_unlock();
+    return {};
+  }
+
   // --- without the lock --------------------------------------------------------------------------------------------
 
-  /// Has work done with the lock held, by this thread if the lock is free, else by whoever leaves it next; one that is
-  /// being left at this moment may miss it, and then it is the next one after that. Never waits for the lock.
+  /// Has work done with the lock held, by this thread if the lock is free, else by whoever leaves it next. Never waits
+  /// for the lock. Requires: expect_left_work() was called.
   void leave_to_holder(detail::locked_work& work, place at = place::here()) noexcept {
     detail::locked_work* first = left_.load();
     do {
       work.next_ = first;
     } while (!left_.compare_exchange_weak(first, &work));
+    detail::std_resv_traits::full_fence();  // Either who leaves the lock sees the work, or this finds that it is free.
     // The lock's end does it.
     static_cast<void>(try_lock(at));
   }
@@ -490,9 +498,8 @@ inline void resv_lock::unlock() noexcept {
     held->fences_.forget_reserved();
     detail::note_unlocked(held);
     held->mutex_.unlock(context != nullptr ? &context->inner_ : nullptr);
-    // Left between the look above and the end of the lock: whoever left it may have found the lock taken. The end of
-    // the lock and what leaves work are exchanges, which on x86 keep their order with this look; where they do not it
-    // may be missed, and is done by whoever comes next. order: relaxed: as in run_left().
+    // Left between the look above and the end of the lock: whoever left it may have found the lock taken.
+    // order: relaxed: as in run_left(); expect_left_work() has put a fence between the end of the lock and this.
     if (held->left_.load(std::memory_order_relaxed) != nullptr) [[unlikely]] {
       static_cast<void>(held->try_lock());
     }

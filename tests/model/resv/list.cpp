@@ -114,8 +114,7 @@ void prepare(change what, room& to) {
 
 /// The second thread looks, or walks.
 template <change What, bool Walks>
-struct read_against : resv_suite<read_against<What, Walks>, 2> {
-  read_against() : resv_suite<read_against, 2>(true) {}
+struct read_against : resv_suite<read_against<What, Walks>, 2, true> {
   void before() {
     prepare(What, shared);
     present_resv.threads[1].record = relacy_resv_traits::join(shared.readers);
@@ -134,8 +133,7 @@ struct read_against : resv_suite<read_against<What, Walks>, 2> {
 };
 
 /// Into a list that is read, from one that its owner changes.
-struct copy_against : resv_suite<copy_against, 3> {
-  copy_against() : resv_suite<copy_against, 3>(true) {}
+struct copy_against : resv_suite<copy_against, 3, true> {
   void before() {
     shared.add(1, 1);
     RL_ASSERT(from.reserve(1));
@@ -159,8 +157,7 @@ struct copy_against : resv_suite<copy_against, 3> {
 
 /// Two owners, one after the other, and a reader.
 template <bool Walks>
-struct owners_in_turn : resv_suite<owners_in_turn<Walks>, 3> {
-  owners_in_turn() : resv_suite<owners_in_turn, 3>(true) {}
+struct owners_in_turn : resv_suite<owners_in_turn<Walks>, 3, true> {
   void before() { shared.add(1, 1); }
   void thread(unsigned index) {
     if (index == 2) {

@@ -6,8 +6,8 @@ namespace paddock::model {
 namespace {
 
 /// The first thread has a context, the last of three only tries.
-template <int Threads>
-struct exclusion : resv_suite<exclusion<Threads>, Threads> {
+template <bool Asymmetric, int Threads>
+struct exclusion : resv_suite<exclusion<Asymmetric, Threads>, Threads, Asymmetric> {
   void thread(unsigned index) {
     ww_context own;
     ww_context* const by = index == 0 ? &own : nullptr;
@@ -29,7 +29,8 @@ struct exclusion : resv_suite<exclusion<Threads>, Threads> {
 };
 
 /// All of them wait.
-struct contended : resv_suite<contended, 3> {
+template <bool Asymmetric>
+struct contended : resv_suite<contended<Asymmetric>, 3, Asymmetric> {
   void thread(unsigned) {
     RL_ASSERT(lock(shared, nullptr) == lock_outcome::locked);
     value.set(value.get() + 1);
@@ -44,7 +45,8 @@ struct contended : resv_suite<contended, 3> {
 };
 
 /// Who wakes the sleepers has said why before, in its own way and without an order.
-struct canceled : resv_suite<canceled, 2> {
+template <bool Asymmetric>
+struct canceled : resv_suite<canceled<Asymmetric>, 2, Asymmetric> {
   void before() { RL_ASSERT(shared.try_lock(&owner) == lock_outcome::locked); }
   void thread(unsigned index) {
     if (index == 0) {
@@ -65,7 +67,8 @@ struct canceled : resv_suite<canceled, 2> {
 };
 
 /// A deadline passes, and the sleeper waits again without one.
-struct timed : resv_suite<timed, 2> {
+template <bool Asymmetric>
+struct timed : resv_suite<timed<Asymmetric>, 2, Asymmetric> {
   void thread(unsigned index) {
     if (index == 0 || shared.lock(nullptr, deadline::now(), never_canceled) != lock_outcome::locked) {
       RL_ASSERT(lock(shared, nullptr) == lock_outcome::locked);
@@ -82,7 +85,8 @@ struct timed : resv_suite<timed, 2> {
 };
 
 /// Who asks for what it has is told so, also where somebody sleeps for it.
-struct own_lock : resv_suite<own_lock, 2> {
+template <bool Asymmetric>
+struct own_lock : resv_suite<own_lock<Asymmetric>, 2, Asymmetric> {
   void thread(unsigned index) {
     ww_context own;
     ww_context* const by = index == 0 ? &own : nullptr;
@@ -98,12 +102,20 @@ struct own_lock : resv_suite<own_lock, 2> {
   plain<int> value{0};
 };
 
-const registered two{"lock", "two threads", unbounded, &run_suite<exclusion<2>>};
-const registered three{"lock", "two threads, and one that tries", 2, &run_suite<exclusion<3>>};
-const registered all{"lock", "three threads", 2, &run_suite<contended>};
-const registered stopped{"lock", "a sleeper that is canceled", unbounded, &run_suite<canceled>};
-const registered late{"lock", "a sleeper with a deadline", 3, &run_suite<timed>};
-const registered twice{"lock", "who has it asks for it", 3, &run_suite<own_lock>};
+const registered two{"lock", "two threads", 5, &run_suite<exclusion<false, 2>>};
+const registered two_asymmetric{"lock", "two threads, asymmetric", unbounded, &run_suite<exclusion<true, 2>>};
+const registered three{"lock", "two threads, and one that tries", 2, &run_suite<exclusion<false, 3>>};
+const registered three_asymmetric{"lock", "two threads, and one that tries, asymmetric", 2,
+                                  &run_suite<exclusion<true, 3>>};
+const registered all{"lock", "three threads", 2, &run_suite<contended<false>>};
+const registered all_asymmetric{"lock", "three threads, asymmetric", 2, &run_suite<contended<true>>};
+const registered stopped{"lock", "a sleeper that is canceled", unbounded, &run_suite<canceled<false>>};
+const registered stopped_asymmetric{"lock", "a sleeper that is canceled, asymmetric", unbounded,
+                                    &run_suite<canceled<true>>};
+const registered late{"lock", "a sleeper with a deadline", 3, &run_suite<timed<false>>};
+const registered late_asymmetric{"lock", "a sleeper with a deadline, asymmetric", 3, &run_suite<timed<true>>};
+const registered twice{"lock", "who has it asks for it", 3, &run_suite<own_lock<false>>};
+const registered twice_asymmetric{"lock", "who has it asks for it, asymmetric", 3, &run_suite<own_lock<true>>};
 
 }  // namespace
 }  // namespace paddock::model

@@ -9,8 +9,8 @@ namespace {
 void be_patient() { present_resv.threads[rl::thread_index()].dozes = 4; }
 
 /// `Promised` of the threads, from the last one.
-template <int Threads, int Promised>
-struct kept : resv_suite<kept<Threads, Promised>, Threads> {
+template <bool Asymmetric, int Threads, int Promised>
+struct kept : resv_suite<kept<Asymmetric, Threads, Promised>, Threads, Asymmetric> {
   void thread(unsigned index) {
     if (index >= Threads - Promised) {
       be_patient();
@@ -29,8 +29,8 @@ struct kept : resv_suite<kept<Threads, Promised>, Threads> {
 
 /// The last thread goes without what it was promised when its deadline passes. `Others`: so does the one before it, who
 /// came when the lock was free and promised; then the word has no trace of either.
-template <bool Others>
-struct timed_out : resv_suite<timed_out<Others>, 3> {
+template <bool Asymmetric, bool Others>
+struct timed_out : resv_suite<timed_out<Asymmetric, Others>, 3, Asymmetric> {
   void before() { RL_ASSERT(shared.try_lock(&owner) == lock_outcome::locked); }
   void thread(unsigned index) {
     if (index == 0) {
@@ -60,7 +60,8 @@ struct timed_out : resv_suite<timed_out<Others>, 3> {
 };
 
 /// The first thread cancels it.
-struct given_up : resv_suite<given_up, 3> {
+template <bool Asymmetric>
+struct given_up : resv_suite<given_up<Asymmetric>, 3, Asymmetric> {
   void thread(unsigned index) {
     if (index == 2) {
       be_patient();
@@ -88,7 +89,8 @@ struct given_up : resv_suite<given_up, 3> {
 
 /// The older context waits for a lock, and is promised it; then it wants the lock that the younger one holds, who wants
 /// the first one too. Whoever comes while that is free and promised has to learn who took it.
-struct to_a_context : resv_suite<to_a_context, 3> {
+template <bool Asymmetric>
+struct to_a_context : resv_suite<to_a_context<Asymmetric>, 3, Asymmetric> {
   void before() {
     older.stamp = 1;
     younger.stamp = 2;
@@ -124,13 +126,20 @@ struct to_a_context : resv_suite<to_a_context, 3> {
   ww_context younger;
 };
 
-const registered two{"promise", "kept, two threads", 4, &run_suite<kept<2, 1>>};
-const registered three{"promise", "kept, three threads", 2, &run_suite<kept<3, 1>>};
-const registered both{"promise", "to two of three", 1, &run_suite<kept<3, 2>>};
-const registered late{"promise", "a deadline passes", 1, &run_suite<timed_out<false>>};
-const registered all_late{"promise", "two deadlines pass", 1, &run_suite<timed_out<true>>};
-const registered stopped{"promise", "given up", 1, &run_suite<given_up>};
-const registered context{"promise", "to an older context", 1, &run_suite<to_a_context>};
+const registered two{"promise", "kept, two threads", 4, &run_suite<kept<false, 2, 1>>};
+const registered two_asymmetric{"promise", "kept, two threads, asymmetric", 4, &run_suite<kept<true, 2, 1>>};
+const registered three{"promise", "kept, three threads", 2, &run_suite<kept<false, 3, 1>>};
+const registered three_asymmetric{"promise", "kept, three threads, asymmetric", 2, &run_suite<kept<true, 3, 1>>};
+const registered both{"promise", "to two of three", 1, &run_suite<kept<false, 3, 2>>};
+const registered both_asymmetric{"promise", "to two of three, asymmetric", 1, &run_suite<kept<true, 3, 2>>};
+const registered late{"promise", "a deadline passes", 1, &run_suite<timed_out<false, false>>};
+const registered late_asymmetric{"promise", "a deadline passes, asymmetric", 1, &run_suite<timed_out<true, false>>};
+const registered all_late{"promise", "two deadlines pass", 1, &run_suite<timed_out<false, true>>};
+const registered all_late_asymmetric{"promise", "two deadlines pass, asymmetric", 1, &run_suite<timed_out<true, true>>};
+const registered stopped{"promise", "given up", 1, &run_suite<given_up<false>>};
+const registered stopped_asymmetric{"promise", "given up, asymmetric", 1, &run_suite<given_up<true>>};
+const registered context{"promise", "to an older context", 1, &run_suite<to_a_context<false>>};
+const registered context_asymmetric{"promise", "to an older context, asymmetric", 1, &run_suite<to_a_context<true>>};
 
 }  // namespace
 }  // namespace paddock::model

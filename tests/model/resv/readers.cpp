@@ -71,8 +71,7 @@ enum class known : std::uint8_t {
 
 /// The first thread writes, the others read twice.
 template <bool Asymmetric, known First, known Second, int Threads>
-struct readers_and_writer : resv_suite<readers_and_writer<Asymmetric, First, Second, Threads>, Threads> {
-  readers_and_writer() : resv_suite<readers_and_writer, Threads>(Asymmetric) {}
+struct readers_and_writer : resv_suite<readers_and_writer<Asymmetric, First, Second, Threads>, Threads, Asymmetric> {
   void before() {
     for (unsigned i = 1; i < Threads; ++i) {
       const known how = i == 1 ? First : Second;
@@ -98,8 +97,7 @@ struct readers_and_writer : resv_suite<readers_and_writer<Asymmetric, First, Sec
 
 /// A reader that is inside already enters again.
 template <bool Asymmetric, known How>
-struct nested : resv_suite<nested<Asymmetric, How>, 2> {
-  nested() : resv_suite<nested, 2>(Asymmetric) {}
+struct nested : resv_suite<nested<Asymmetric, How>, 2, Asymmetric> {
   void before() { present_resv.threads[1].is_in_crowd = How == known::in_crowd; }
   void thread(unsigned index) {
     if (index == 0) {
@@ -115,8 +113,7 @@ struct nested : resv_suite<nested<Asymmetric, How>, 2> {
 
 /// The second writer, which comes after the first one, frees what that took out, and asks when that asked for it.
 template <bool Asymmetric>
-struct writers_in_turn : resv_suite<writers_in_turn<Asymmetric>, 3> {
-  writers_in_turn() : resv_suite<writers_in_turn, 3>(Asymmetric) {}
+struct writers_in_turn : resv_suite<writers_in_turn<Asymmetric>, 3, Asymmetric> {
   void thread(unsigned index) {
     if (index == 2) {
       shared.read();
@@ -133,8 +130,7 @@ struct writers_in_turn : resv_suite<writers_in_turn<Asymmetric>, 3> {
 
 /// A thread ends, and another one may get its record.
 template <bool Asymmetric>
-struct record_passed_on : resv_suite<record_passed_on<Asymmetric>, 3> {
-  record_passed_on() : resv_suite<record_passed_on, 3>(Asymmetric) {}
+struct record_passed_on : resv_suite<record_passed_on<Asymmetric>, 3, Asymmetric> {
   void thread(unsigned index) {
     if (index == 0) {
       shared.replace();

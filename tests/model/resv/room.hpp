@@ -16,14 +16,17 @@ namespace paddock::model {
 
 using detail::lock_outcome;
 using detail::ww_context;
-using mutex = detail::ww_mutex<relacy_resv_traits>;
+struct mutex : detail::ww_mutex<relacy_resv_traits> {
+  mutex() noexcept : ww_mutex(relacy_resv_traits::register_heavy_fence()) {}
+};
 using domain = detail::reader_domain<relacy_resv_traits>;
 
-template <class Suite, int Threads>
+/// `Asymmetric`: whether the fence of all threads can be had.
+template <class Suite, int Threads, bool Asymmetric = false>
 struct resv_suite : suite<Suite, Threads> {
-  explicit resv_suite(bool asymmetric = false) {
+  resv_suite() {
     present_resv = {};
-    present_resv.asymmetric = asymmetric;
+    present_resv.asymmetric = Asymmetric;
   }
 };
 

@@ -26,8 +26,8 @@ void lock_both(ww_context& by, mutex& first, mutex& second) {
 }
 
 /// Each wants one lock and the next one; with two of them that is the opposite order.
-template <int Contexts, bool EqualStamps>
-struct ring : resv_suite<ring<Contexts, EqualStamps>, Contexts> {
+template <bool Asymmetric, int Contexts, bool EqualStamps>
+struct ring : resv_suite<ring<Asymmetric, Contexts, EqualStamps>, Contexts, Asymmetric> {
   void before() { present_resv.equal_stamps = EqualStamps; }
   void thread(unsigned index) {
     const unsigned next = (index + 1) % Contexts;
@@ -51,7 +51,8 @@ struct ring : resv_suite<ring<Contexts, EqualStamps>, Contexts> {
 };
 
 /// An owner without a context is waited for, whatever is held.
-struct single_owner : resv_suite<single_owner, 2> {
+template <bool Asymmetric>
+struct single_owner : resv_suite<single_owner<Asymmetric>, 2, Asymmetric> {
   void thread(unsigned index) {
     if (index == 0) {
       RL_ASSERT(lock(second, nullptr) == lock_outcome::locked);
@@ -73,7 +74,8 @@ struct single_owner : resv_suite<single_owner, 2> {
 };
 
 /// A context whose first lock it only tried has an age from then on.
-struct tried_first : resv_suite<tried_first, 2> {
+template <bool Asymmetric>
+struct tried_first : resv_suite<tried_first<Asymmetric>, 2, Asymmetric> {
   void thread(unsigned index) {
     ww_context own;
     mutex& held = index == 0 ? first : second;
@@ -97,9 +99,10 @@ struct tried_first : resv_suite<tried_first, 2> {
   mutex second;
 };
 
-/// The oldest context has left, which the one in the middle knows, but not in order; the youngest has the lock or not.
-/// The age of the one that left must not send the middle one away.
-struct stamp_of_the_last_owner : resv_suite<stamp_of_the_last_owner, 3> {
+/// The oldest context has left, or is about to return from that, and the youngest has the lock or had it; the one in
+/// the middle knows, but not in order. The age of the one that left must not send it away.
+template <bool Asymmetric>
+struct stamp_of_the_last_owner : resv_suite<stamp_of_the_last_owner<Asymmetric>, 3, Asymmetric> {
   void before() {
     oldest.stamp = 1;
     middle.stamp = 2;
@@ -108,10 +111,14 @@ struct stamp_of_the_last_owner : resv_suite<stamp_of_the_last_owner, 3> {
   void thread(unsigned index) {
     if (index == 0) {
       RL_ASSERT(lock(shared, &oldest) == lock_outcome::locked);
+      oldest_was_here.set(1);
       shared.unlock(&oldest);
       has_left.store(true, std::memory_order_relaxed);
     } else if (index == 1) {
       RL_ASSERT(lock(shared, &youngest) == lock_outcome::locked);
+      if (oldest_was_here.get() == 1) {
+        has_left.store(true, std::memory_order_relaxed);
+      }
       shared.unlock(&youngest);
     } else {
       RL_ASSERT(lock(other, &middle) == lock_outcome::locked);
@@ -123,22 +130,40 @@ struct stamp_of_the_last_owner : resv_suite<stamp_of_the_last_owner, 3> {
       other.unlock(&middle);
     }
   }
-  void after() { expect_free(shared); }
+  void after() {
+    expect_free(shared);
+    expect_free(other);
+  }
   mutex shared;
   mutex other;
   ww_context oldest;
   ww_context middle;
   ww_context youngest;
+  plain<int> oldest_was_here{0};
   atomic<bool> has_left{false};
 };
 
-const registered two{"wait_die", "two contexts in opposite orders", 2, &run_suite<ring<2, false>>};
-const registered equal{"wait_die", "two contexts of one age", 2, &run_suite<ring<2, true>>};
-const registered three{"wait_die", "three contexts in a ring", 1, &run_suite<ring<3, false>>};
-const registered equals{"wait_die", "three contexts of one age in a ring", 1, &run_suite<ring<3, true>>};
-const registered single{"wait_die", "an owner without a context", 3, &run_suite<single_owner>};
-const registered tried{"wait_die", "a context that tried first", 3, &run_suite<tried_first>};
-const registered stale{"wait_die", "the age of the owner before", 2, &run_suite<stamp_of_the_last_owner>};
+const registered two{"wait_die", "two contexts in opposite orders", 2, &run_suite<ring<false, 2, false>>};
+const registered two_asymmetric{"wait_die", "two contexts in opposite orders, asymmetric", 2,
+                                &run_suite<ring<true, 2, false>>};
+const registered equal{"wait_die", "two contexts of one age", 2, &run_suite<ring<false, 2, true>>};
+const registered equal_asymmetric{"wait_die", "two contexts of one age, asymmetric", 2,
+                                  &run_suite<ring<true, 2, true>>};
+const registered three{"wait_die", "three contexts in a ring", 1, &run_suite<ring<false, 3, false>>};
+const registered three_asymmetric{"wait_die", "three contexts in a ring, asymmetric", 1,
+                                  &run_suite<ring<true, 3, false>>};
+const registered equals{"wait_die", "three contexts of one age in a ring", 1, &run_suite<ring<false, 3, true>>};
+const registered equals_asymmetric{"wait_die", "three contexts of one age in a ring, asymmetric", 1,
+                                   &run_suite<ring<true, 3, true>>};
+const registered single{"wait_die", "an owner without a context", 3, &run_suite<single_owner<false>>};
+const registered single_asymmetric{"wait_die", "an owner without a context, asymmetric", 3,
+                                   &run_suite<single_owner<true>>};
+const registered tried{"wait_die", "a context that tried first", 3, &run_suite<tried_first<false>>};
+const registered tried_asymmetric{"wait_die", "a context that tried first, asymmetric", 3,
+                                  &run_suite<tried_first<true>>};
+const registered stale{"wait_die", "the age of the owner before", 2, &run_suite<stamp_of_the_last_owner<false>>};
+const registered stale_asymmetric{"wait_die", "the age of the owner before, asymmetric", 2,
+                                  &run_suite<stamp_of_the_last_owner<true>>};
 
 }  // namespace
 }  // namespace paddock::model
