@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Reservations where memory runs out: every allocation of theirs is refused in turn.
 #include <dlfcn.h>
+#include <linux/futex.h>
 #include <sys/syscall.h>
 
 #include <atomic>
@@ -49,10 +50,12 @@ void* allocate_if_allowed(std::size_t size) noexcept {
 
 /// While set, the kernel forbids membarrier, as a sandbox does that comes late.
 std::atomic<bool> no_membarrier{false};
+/// While set, nobody is woken, as if it had not been seen that somebody sleeps.
+std::atomic<bool> no_wakes{false};
 
 }  // namespace
 
-// libc's, which paddock asks for membarrier alone. NOLINTNEXTLINE(cert-dcl50-cpp)
+// libc's, which paddock asks for membarrier and futex. NOLINTNEXTLINE(cert-dcl50-cpp)
 extern "C" long syscall(long number, ...) noexcept {
   va_list list;
   va_start(list, number);
@@ -64,6 +67,10 @@ extern "C" long syscall(long number, ...) noexcept {
   if (number == SYS_membarrier && no_membarrier) {
     errno = EPERM;
     return -1;
+  }
+  constexpr long operation = 0x7f;
+  if (number == SYS_futex && (arguments[1] & operation) == FUTEX_WAKE && no_wakes) {
+    return 0;
   }
   static const auto real = reinterpret_cast<long (*)(long, ...)>(::dlsym(RTLD_NEXT, "syscall"));
   return real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
@@ -348,8 +355,10 @@ TEST_CASE("a lock is waited for where the barrier of its sleepers cannot be had 
   bool is_locked = false;
   std::thread waiter([&] { is_locked = r.lock().has_value(); });
   std::this_thread::sleep_for(20ms);
+  no_wakes = true;
   held->unlock();
   waiter.join();
+  no_wakes = false;
   no_membarrier = false;
   CHECK(is_locked);
 }

@@ -26,6 +26,7 @@ struct model_lock_orders {
   PADDOCK_MODEL_ORDER(see);
   PADDOCK_MODEL_ORDER(turn_look);
   PADDOCK_MODEL_ORDER(turn);
+  PADDOCK_MODEL_ORDER(clear);
   PADDOCK_MODEL_ORDER(waiting);
   PADDOCK_MODEL_ORDER(look);
   PADDOCK_MODEL_ORDER(stamp);

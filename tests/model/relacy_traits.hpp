@@ -122,8 +122,8 @@ enum class damage : std::uint8_t {
   blind_sleep,        ///< The futex does not compare the word before it sleeps.
   split_exchange,     ///< An exchange is a load and a store.
   one_identity,       ///< All threads are the same.
-  no_light_fence,     ///< A reader enters without a fence;
-  no_heavy_fence,     ///< its writer looks without one;
+  no_light_fence,     ///< A reader enters, or an owner leaves, without a fence;
+  no_heavy_fence,     ///< its writer, or who sleeps for it, looks without one;
   no_fence_in_join,   ///< so does a first reader,
   no_fence_in_stamp,  ///< a writer that looks for one,
   no_fence_in_enter,  ///< and a reader without a record.

@@ -289,8 +289,7 @@ class reservation {
       work.next_ = first;
     } while (!left_.compare_exchange_weak(first, &work));
     detail::std_resv_traits::full_fence();  // Either who leaves the lock sees the work, or this finds that it is free.
-    // The lock's end does it.
-    static_cast<void>(try_lock(at));
+    run_left_if_free(at);
   }
 
   /// Whether everything up to that usage is done: all that is there meanwhile; what comes or goes may count or not.
@@ -471,6 +470,13 @@ class reservation {
     }
   }
 
+  /// Also where the lock is promised: nobody else may come.
+  void run_left_if_free(place at = place::here()) noexcept {
+    if (mutex_.try_lock_for_work() == detail::lock_outcome::locked) {
+      detail::note_locked_at_once(this, at);
+      resv_lock(*this, nullptr).unlock();
+    }
+  }
   void run_left(const resv_lock& proof) noexcept {
     // order: relaxed: the exchange below sees what was left; what is missed is done next time.
     if (left_.load(std::memory_order_relaxed) == nullptr) [[likely]] {
@@ -501,7 +507,7 @@ inline void resv_lock::unlock() noexcept {
     // Left between the look above and the end of the lock: whoever left it may have found the lock taken.
     // order: relaxed: as in run_left(); expect_left_work() has put a fence between the end of the lock and this.
     if (held->left_.load(std::memory_order_relaxed) != nullptr) [[unlikely]] {
-      static_cast<void>(held->try_lock());
+      held->run_left_if_free();
     }
   }
 }

@@ -32,6 +32,8 @@ struct ww_context {
   std::uint32_t held{0};
 };
 
+static_assert(alignof(ww_context) >= 4, "its address has a bit for threads");
+
 /// One word says who has it, a second one how old that context is, a third one counts the times that somebody who slept
 /// had a reason to look again, and a fourth one says what leaving it has to look after.
 ///
@@ -50,14 +52,9 @@ class ww_mutex {
   [[nodiscard]] bool is_locked() const noexcept { return is_owner(word_.load(order::look)); }
 
   /// Without waiting: locked, busy, already_locked.
-  [[nodiscard]] lock_outcome try_lock(ww_context* context) noexcept {
-    draw_stamp(context);
-    std::uint64_t seen = 0;
-    if (take(context, seen) || (is_free(seen) && take(context, seen))) {
-      return lock_outcome::locked;
-    }
-    return seen == identity(context) && context != nullptr ? lock_outcome::already_locked : lock_outcome::busy;
-  }
+  [[nodiscard]] lock_outcome try_lock(ww_context* context) noexcept { return try_lock(context, false); }
+  /// The same also where it is promised, for who leaves it at once: the promise stands.
+  [[nodiscard]] lock_outcome try_lock_for_work() noexcept { return try_lock(nullptr, true); }
 
   /// `canceled` is asked before each sleep; who makes it true calls interrupt() after that.
   template <class Canceled>
@@ -67,7 +64,6 @@ class ww_mutex {
     return take(context, seen) ? lock_outcome::locked : lock_contended(context, until, canceled);
   }
 
-  /// When it returns, everybody's looks that follow the full fence of this one see that the lock is free.
   /// Requires: the caller has it, by this context.
   void unlock(ww_context* context) noexcept {
     if (context != nullptr) {
@@ -84,8 +80,8 @@ class ww_mutex {
     }
   }
 
-  /// From now on a look of the caller of unlock() that follows it, and another thread's try_lock() that follows a full
-  /// fence, do not both come too early. Requires: the caller has it.
+  /// From now on unlock() ends with a full fence: what its caller reads after it has either what another thread wrote
+  /// before a full fence of its own, or that thread sees the lock free after its fence. Requires: the caller has it.
   void fence_each_unlock() noexcept {
     // All that leave it after this one took it later, and see this: order: waiting: none but that of take and leave.
     if ((waiting_.load(order::look) & fenced_bit) == 0) {
@@ -101,10 +97,10 @@ class ww_mutex {
   }
 
  private:
-  // The word: 0 for a free lock, else who has it: a context's address, or a thread that has it without one.
+  // The word: 0 for a free lock, else who has it: a context's address, or a thread that has it without one. Or that it
+  // is free, and only for who was promised it, if that still wants it.
   static constexpr std::uint64_t thread_bit = 2;
-  static constexpr std::uint64_t promised_word =
-      4;  ///< Free, and only for who was promised it, if that still wants it.
+  static constexpr std::uint64_t promised_word = 4;
 
   static constexpr std::uint32_t sleepers_bit = 1;  ///< Somebody sleeps, or is about to.
   static constexpr std::uint32_t promised_bit = 2;  ///< Somebody slept too often, and was promised the lock.
@@ -123,6 +119,15 @@ class ww_mutex {
     }
   }
 
+  [[nodiscard]] lock_outcome try_lock(ww_context* context, bool for_patient) noexcept {
+    draw_stamp(context);
+    std::uint64_t seen = 0;
+    if (take(context, seen) || (is_free(seen, for_patient) && take(context, seen))) {
+      return lock_outcome::locked;
+    }
+    return seen == identity(context) && context != nullptr ? lock_outcome::already_locked : lock_outcome::busy;
+  }
+
   [[nodiscard]] static bool is_owner(std::uint64_t word) noexcept { return word != 0 && word != promised_word; }
   [[nodiscard]] bool is_free(std::uint64_t word, bool for_patient = false) const noexcept {
     return word == 0 || (word == promised_word && (for_patient || (waiting_.load(order::look) & promised_bit) == 0));
@@ -137,6 +142,9 @@ class ww_mutex {
     if (context != nullptr) {
       ++context->held;
       stamp_.store(context->stamp, order::stamp);
+    }
+    if (seen == promised_word) [[unlikely]] {
+      wake_sleepers(sleepers_bit);  // Who went to sleep while it was promised does not know for whom.
     }
     return true;
   }
@@ -161,7 +169,7 @@ class ww_mutex {
     const auto is_patient = [&sleeps]() noexcept { return sleeps >= sleeps_before_promise; };
     const auto end = [&](lock_outcome outcome) noexcept {
       if (is_patient()) {
-        wake_sleepers(sleepers_bit | promised_bit);  // Who sleeps for the promise does not know for whom.
+        wake_sleepers(sleepers_bit | promised_bit);
       }
       return outcome;
     };
@@ -222,8 +230,8 @@ class ww_mutex {
 
   /// Takes these bits away, and wakes who set them.
   void wake_sleepers(std::uint32_t bits) noexcept {
-    // order: waiting, none: the turn comes after it.
-    if ((waiting_.fetch_and(~bits, order::waiting) & sleepers_bit) != 0) {
+    // order: clear, a release: who sets a bit after this, and passes its fence, sees the word that was written before.
+    if ((waiting_.fetch_and(~bits, order::clear) & sleepers_bit) != 0) {
       interrupt();
     }
   }

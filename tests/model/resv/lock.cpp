@@ -102,6 +102,52 @@ struct own_lock : resv_suite<own_lock<Asymmetric>, 2, Asymmetric> {
   plain<int> value{0};
 };
 
+/// Work is left for whoever has the lock, who looks for it once more after leaving it. `Promised`: and a thread that
+/// was promised the lock goes without it.
+template <bool Asymmetric, bool Promised>
+struct left_work : resv_suite<left_work<Asymmetric, Promised>, Promised ? 3 : 2, Asymmetric> {
+  void before() {
+    RL_ASSERT(shared.try_lock(nullptr) == lock_outcome::locked);
+    shared.fence_each_unlock();
+    shared.unlock(nullptr);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      if (lock(shared, nullptr) == lock_outcome::locked) {
+        leave();
+      }
+    } else if (index == 1) {
+      left.store(1, std::memory_order_relaxed);
+      relacy_resv_traits::full_fence();
+      try_to_do();
+    } else {
+      present_resv.threads[rl::thread_index()].dozes = 4;
+      if (shared.lock(nullptr, deadline::now(), never_canceled) == lock_outcome::locked) {
+        leave();
+      }
+    }
+  }
+  void leave() {
+    done += left.exchange(0, std::memory_order_acquire);
+    shared.unlock(nullptr);
+    if (left.load(std::memory_order_relaxed) != 0) {
+      try_to_do();
+    }
+  }
+  void try_to_do() {
+    if (shared.try_lock_for_work() == lock_outcome::locked) {
+      leave();
+    }
+  }
+  void after() {
+    RL_ASSERT(done == 1);
+    expect_free(shared);
+  }
+  mutex shared;
+  atomic<int> left{0};
+  int done{0};
+};
+
 const registered two{"lock", "two threads", 5, &run_suite<exclusion<false, 2>>};
 const registered two_asymmetric{"lock", "two threads, asymmetric", unbounded, &run_suite<exclusion<true, 2>>};
 const registered three{"lock", "two threads, and one that tries", 2, &run_suite<exclusion<false, 3>>};
@@ -116,6 +162,11 @@ const registered late{"lock", "a sleeper with a deadline", 3, &run_suite<timed<f
 const registered late_asymmetric{"lock", "a sleeper with a deadline, asymmetric", 3, &run_suite<timed<true>>};
 const registered twice{"lock", "who has it asks for it", 3, &run_suite<own_lock<false>>};
 const registered twice_asymmetric{"lock", "who has it asks for it, asymmetric", 3, &run_suite<own_lock<true>>};
+const registered work{"lock", "work is left", 4, &run_suite<left_work<false, false>>};
+const registered work_asymmetric{"lock", "work is left, asymmetric", 4, &run_suite<left_work<true, false>>};
+const registered promised_work{"lock", "work is left, and a promise", 2, &run_suite<left_work<false, true>>};
+const registered promised_work_asymmetric{"lock", "work is left, and a promise, asymmetric", 2,
+                                          &run_suite<left_work<true, true>>};
 
 }  // namespace
 }  // namespace paddock::model

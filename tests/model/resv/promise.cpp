@@ -28,7 +28,7 @@ struct kept : resv_suite<kept<Asymmetric, Threads, Promised>, Threads, Asymmetri
 };
 
 /// The last thread goes without what it was promised when its deadline passes. `Others`: so does the one before it, who
-/// came when the lock was free and promised; then the word has no trace of either.
+/// came when the lock was free and promised; then no promise is left of either.
 template <bool Asymmetric, bool Others>
 struct timed_out : resv_suite<timed_out<Asymmetric, Others>, 3, Asymmetric> {
   void before() { RL_ASSERT(shared.try_lock(&owner) == lock_outcome::locked); }

@@ -119,6 +119,7 @@ TEST_CASE("an FD that is held is closed by a forked child without the parent's t
   is_used.wait(false);
   const pid_t child = ::fork();
   if (child == 0) {
+    ::alarm(30);  // It ends, should it wait for those who are not there.
     fd.close_inherited();
     fd.close();  // Again, and nobody to wait for.
     std::_Exit(is_open(number) || fd.with("child", number_of) ? 1 : 0);
