@@ -14,6 +14,7 @@
 #include <paddock/drm/device.hpp>
 #include <paddock/drm/dumb_buffer.hpp>
 #include <paddock/drm/gem.hpp>
+#include <paddock/drm/probe.hpp>
 #include <paddock/drm/syncobj.hpp>
 #include <paddock/kernel/dma_heap.hpp>
 
@@ -219,6 +220,13 @@ struct export_fence_of : of_syncobj {
   }
 };
 struct export_point : of_syncobj {
+  [[nodiscard]] static const char* lacking() {
+    if (const char* const nothing = of_syncobj::lacking(); nothing != nullptr) {
+      return nothing;
+    }
+    return drm::probe(*gpu(), drm::feature::sync_file_at_point).is_yes() ? nullptr
+                                                                         : "no single ioctl for it here (6.16)";
+  }
   [[nodiscard]] result<kernel::sync_file> wrapped() const { return line.export_sync_file(timeline_point(10)); }
   [[nodiscard]] unique_fd raw() const {
     uapi::drm_syncobj_handle argument{};
