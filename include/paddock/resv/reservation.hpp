@@ -387,20 +387,23 @@ class reservation {
 
   /// False: out of memory.
   [[nodiscard]] bool fill(fence_snapshot& taken, usage upto) const noexcept {
+    const resv_guard inside(*this);  // Until there are references.
     for (std::size_t room = fence_snapshot::room_inside;;) {
       if (!taken.make_room(room)) {
         return false;
       }
       std::size_t found = 0;
-      for_each(upto, [&](fence& f, usage) noexcept {
-        if (++found <= room) [[likely]] {
-          taken.append(f);
+      auto note = [&](fence& f, usage) noexcept {
+        if (found < room) [[likely]] {
+          taken.note(found, f);
         }
-      });
+        ++found;
+      };
+      for_each_inside(upto, note);
       if (found <= room) {
+        taken.take_references(found);
         return true;
       }
-      taken = fence_snapshot();
       room = 2 * found;
     }
   }

@@ -52,7 +52,16 @@ class fence_snapshot {
     }
     return true;
   }
-  void append(fence& f) noexcept { new (slots() + count_++) fence_ptr(f); }
+  /// In two steps, since a locked instruction waits for the stores before it: first all addresses, then all references.
+  /// Requires: index is below the room; the fences live until their references are taken.
+  void note(std::size_t index, fence& f) noexcept { new (slots() + index) fence_ptr(fence_ptr::adopt(&f)); }
+  void take_references(std::size_t count) noexcept {
+    const fence_ptr* const all = first();
+    for (std::size_t i = 0; i < count; ++i) {
+      all[i]->get();
+    }
+    count_ = count;
+  }
 
   /// For a reference, which is made when there is one: most snapshots are of few.
   struct slot {
@@ -64,10 +73,10 @@ class fence_snapshot {
   }
   void clear() noexcept {
     const fence_ptr* const all = first();
-    for (std::size_t i = 0; i < count_; ++i) {
-      all[i].~fence_ptr();
+    const std::size_t count = std::exchange(count_, 0);
+    for (std::size_t i = 0; i < count; ++i) {
+      all[i]->put();  // Not the destructor, which would store to each before.
     }
-    count_ = 0;
   }
   /// Requires: it is empty.
   void take(fence_snapshot& other) noexcept {
