@@ -366,6 +366,7 @@ TARGETS = [
     Target(_READ, 1.4, "floor: pointers", subject="paddock, guard held"),
     Target(_READ, 2.2, "floor: pointers"),
     Target(_READ, 1.1, "liburcu qsbr", subject="paddock, guard held"),
+    Target(_READ, 0.6, "liburcu memb"),
     *(
         Target("resv: test_signaled, 2 readers", 1.15, f"{_READ}/{subject}", subject=subject)
         for subject in ("paddock, guard held", "paddock")

@@ -67,7 +67,7 @@ class bound_buffer {
 
   /// Empty when the buffer's last reference is gone, or when this is of none.
   [[nodiscard]] reference get() const noexcept {
-    // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): it does not count references.
+    // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): the analyzer does not count references.
     return {core_ != nullptr && core_->try_get() ? core_ : nullptr, place_};
   }
 

@@ -18,7 +18,7 @@ struct lock_orders {
   static constexpr auto turn_look = std::memory_order_acquire;  // order: with turn: what it was raised for is seen
   static constexpr auto turn = std::memory_order_release;       // order: with turn_look
   static constexpr auto clear = std::memory_order_release;      // order: with the fence of who goes to sleep
-  static constexpr auto waiting = std::memory_order_relaxed;    // order: none: the turns and fences beside it order
+  static constexpr auto waiting = std::memory_order_relaxed;    // order: none: the fence after it, or the lock
   static constexpr auto look = std::memory_order_relaxed;       // order: none: a guess for the exchange
   static constexpr auto stamp = std::memory_order_relaxed;      // order: none: take, leave and see carry it
 };
