@@ -108,19 +108,28 @@ struct weakening {
   return false;
 }
 
-/// True when every suite of the subject passes.
-[[nodiscard]] bool run_sound(std::string_view subject, std::optional<unsigned> switches, unsigned by_chance) {
+/// Which suites are asked for; an empty word asks for all.
+struct selection {
+  std::string subject;
+  std::string name;
+  [[nodiscard]] bool has(const registered& suite) const {
+    return (subject.empty() || subject == suite.subject()) && (name.empty() || name == suite.name());
+  }
+};
+
+/// True when every one of these suites passes.
+[[nodiscard]] bool run_sound(const selection& wanted, std::optional<unsigned> switches, unsigned by_chance) {
   bool sound = true;
   bool any = false;
   for (const registered* suite = registered::first(); suite != nullptr; suite = suite->next()) {
-    if (subject.empty() || suite->subject() == subject) {
+    if (wanted.has(*suite)) {
       any = true;
       sound = passes(*suite, {search::kind::tree, switches.value_or(suite->switches())}) &&
               passes(*suite, {search::kind::chance, by_chance}) && sound;
     }
   }
   if (!any) {
-    std::cerr << "there is no suite for " << subject << '\n';
+    std::cerr << "there is no such suite\n";
   }
   return any && sound;
 }
@@ -148,14 +157,14 @@ struct ending {
   return {verdict != rl::test_result_success, rl::test_result_str(verdict)};
 }
 
-/// True when some suite of the subject notices what `break_it` does, which `mend` undoes. A suite that fails anyway
+/// True when one of these suites notices what `break_it` does, which `mend` undoes. A suite that fails anyway
 /// proves nothing. `only_first`: the others are not asked then.
 template <class Break, class Mend>
-[[nodiscard]] bool run_broken(std::string_view subject, bool only_first, Break break_it, Mend mend) {
+[[nodiscard]] bool run_broken(const selection& wanted, bool only_first, Break break_it, Mend mend) {
   bool noticed = false;
   for (const registered* suite = registered::first(); suite != nullptr && !(noticed && only_first);
        suite = suite->next()) {
-    if (!subject.empty() && suite->subject() != subject) {
+    if (!wanted.has(*suite)) {
       continue;
     }
     break_it();
@@ -173,14 +182,15 @@ template <class Break, class Mend>
 
 int main(int argc, char** argv) {
   CLI::App app("Runs the lock-free cores through the schedules of the Relacy Race Detector.");
-  std::string subject;
+  selection wanted;
   std::string weakened;
   std::string broken;
   std::optional<unsigned> switches;
   unsigned by_chance = 100'000;
   bool orders = false;
   bool only_first = false;
-  app.add_option("subject", subject, "Only the suites of this file");
+  app.add_option("subject", wanted.subject, "Only the suites of this file");
+  app.add_option("--suite", wanted.name, "Only the suite of this name");
   app.add_option("--switches", switches, "Search schedules with up to so many forced switches between threads");
   app.add_option("--chance", by_chance, "Try so many schedules by chance");
   app.add_option("--weaken", weakened, "ORDER=WEAKER: succeeds when a suite fails with this memory order");
@@ -207,7 +217,7 @@ int main(int argc, char** argv) {
     }
     const auto weaken = [&] { wish->order->use(wish->weaker); };
     const auto mend = [&] { wish->order->use(wish->order->real()); };
-    return run_broken(subject, only_first, weaken, mend) ? 0 : 1;
+    return run_broken(wanted, only_first, weaken, mend) ? 0 : 1;
   }
   if (!broken.empty()) {
     const auto wish = parse_damage(broken);
@@ -217,7 +227,7 @@ int main(int argc, char** argv) {
     }
     const auto damaged = [&] { present_damage = *wish; };
     const auto mend = [] { present_damage = damage::none; };
-    return run_broken(subject, only_first, damaged, mend) ? 0 : 1;
+    return run_broken(wanted, only_first, damaged, mend) ? 0 : 1;
   }
-  return run_sound(subject, switches, by_chance) ? 0 : 1;
+  return run_sound(wanted, switches, by_chance) ? 0 : 1;
 }

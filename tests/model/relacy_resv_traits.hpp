@@ -59,10 +59,11 @@ struct relacy_resv_traits;
 
 /// What the model keeps of all threads of one run, and how that run is to be.
 struct resv_state {
+  static constexpr unsigned never = ~0U;
   struct thread {
     detail::reader_record<relacy_resv_traits>* record{nullptr};
-    bool is_in_crowd{false};  ///< It gets no record.
-    unsigned dozes{0};        ///< So many of its next sleeps are over at once.
+    bool is_in_crowd{false};   ///< It gets no record.
+    unsigned patience{never};  ///< It is promised a lock after so many sleeps.
   };
   std::array<thread, most_threads> threads{};
   std::array<detail::reader_record<relacy_resv_traits>*, most_threads> made{};  ///< By all of them, to be freed.
@@ -86,15 +87,8 @@ struct relacy_resv_traits : relacy_traits {
   /// The lock keeps a bit below it.
   [[nodiscard]] static std::uintptr_t self() { return relacy_traits::self() * 4; }
 
-  template <class Word>
-  [[nodiscard]] static bool sleep(const atomic<Word>& word, Word seen, deadline until, rl::debug_info where = here()) {
-    resv_state::thread& own = present_resv.threads[rl::thread_index()];
-    if (own.dozes > 0) {
-      --own.dozes;
-      rl::ctx().sched();
-      return true;
-    }
-    return relacy_traits::sleep(word, seen, until, where);
+  [[nodiscard]] static bool is_patient(unsigned sleeps) {
+    return sleeps >= present_resv.threads[rl::thread_index()].patience;
   }
 
   [[nodiscard]] static std::uint64_t stamp() noexcept { return present_resv.equal_stamps ? 1 : ++present_resv.stamps; }

@@ -26,6 +26,8 @@ struct std_resv_traits : std_traits {
 
   /// How often a thread looks again before it sleeps: some microseconds, as jobs are recorded in.
   static constexpr unsigned lock_spins = 128;
+  /// Whether who slept so often is promised the lock.
+  [[nodiscard]] static bool is_patient(unsigned sleeps) noexcept { return sleeps >= 4; }
   /// A fence that left a list waits at most for so many others: what a barrier for all threads costs is shared by them.
   static constexpr std::uint32_t retired_before_collection = 64;
 

@@ -105,7 +105,6 @@ class ww_mutex {
   static constexpr std::uint32_t sleepers_bit = 1;  ///< Somebody sleeps, or is about to.
   static constexpr std::uint32_t promised_bit = 2;  ///< Somebody slept too often, and was promised the lock.
   static constexpr std::uint32_t fenced_bit = 4;    ///< Leaving it is a full fence.
-  static constexpr unsigned sleeps_before_promise = 4;
 
   [[nodiscard]] static std::uint64_t identity(const ww_context* context) noexcept {
     return context != nullptr ? static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(context))
@@ -166,7 +165,7 @@ class ww_mutex {
   template <class Canceled>
   [[gnu::noinline]] lock_outcome lock_contended(ww_context* context, deadline until, Canceled canceled) noexcept {
     unsigned sleeps = 0;
-    const auto is_patient = [&sleeps]() noexcept { return sleeps >= sleeps_before_promise; };
+    const auto is_patient = [&sleeps]() noexcept { return Traits::is_patient(sleeps); };
     const auto end = [&](lock_outcome outcome) noexcept {
       if (is_patient()) {
         wake_sleepers(sleepers_bit | promised_bit);

@@ -121,7 +121,7 @@ struct left_work : resv_suite<left_work<Asymmetric, Promised>, Promised ? 3 : 2,
       relacy_resv_traits::full_fence();
       try_to_do();
     } else {
-      present_resv.threads[rl::thread_index()].dozes = 4;
+      promise_after(0);
       if (shared.lock(nullptr, deadline::now(), never_canceled) == lock_outcome::locked) {
         leave();
       }
