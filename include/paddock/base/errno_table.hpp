@@ -6,6 +6,9 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string_view>
 
 #include <paddock/base/error.hpp>
@@ -23,7 +26,7 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"DMA_BUF_IOCTL_IMPORT_SYNC_FILE", EINVAL, errc::bad_fd},
     {"DMA_HEAP_IOCTL_ALLOC", ENOTTY, errc::bad_fd},
     {"UDMABUF_CREATE", EBADFD, errc::bad_fd},
-    {"UDMABUF_CREATE", EINVAL, errc::limit_reached},  // All its other reasons are ruled out before the call.
+    {"UDMABUF_CREATE", EINVAL, errc::limit_reached},  // Unless the memory is found to be unfit.
     {"UDMABUF_CREATE_LIST", EBADFD, errc::bad_fd},
     {"UDMABUF_CREATE_LIST", EINVAL, errc::limit_reached},
     {"open(/dev/udmabuf)", ENOENT, errc::unsupported_by_kernel},
@@ -98,9 +101,42 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"", EIO, errc::io},
 });
 
+/// Where the table's rows for an errno are: errors are also answers, of probes and of calls that do not wait.
+class errno_index {
+ public:
+  consteval errno_index() noexcept {
+    std::uint8_t next = 0;
+    for (int sys_errno = 0; sys_errno < end_of_errnos; ++sys_errno) {
+      first_[static_cast<std::size_t>(sys_errno)] = next;
+      for (std::uint8_t row = 0; row < errno_table.size(); ++row) {
+        if (errno_table[row].sys_errno == sys_errno) {
+          rows_[next++] = row;
+        }
+      }
+    }
+    first_[end_of_errnos] = next;
+  }
+  /// In the order of the table.
+  [[nodiscard]] constexpr std::span<const std::uint8_t> rows_of(int sys_errno) const noexcept {
+    if (sys_errno < 0 || sys_errno >= end_of_errnos) {
+      return {};
+    }
+    const auto of = static_cast<std::size_t>(sys_errno);
+    return {rows_.data() + first_[of], static_cast<std::size_t>(first_[of + 1] - first_[of])};
+  }
+
+ private:
+  static constexpr int end_of_errnos = 134;  ///< Linux has 1 to 133.
+  static_assert(errno_table.size() < 256);
+
+  std::array<std::uint8_t, end_of_errnos + 1> first_{};
+  std::array<std::uint8_t, errno_table.size()> rows_{};
+};
+inline constexpr errno_index errno_rows;
+
 constexpr errc errc_from_errno(int sys_errno, std::string_view call) noexcept {
-  for (const errno_row& row : errno_table) {
-    if (row.sys_errno == sys_errno && (row.call.empty() || row.call == call)) {
+  for (const std::uint8_t index : errno_rows.rows_of(sys_errno)) {
+    if (const errno_row& row = errno_table[index]; row.call.empty() || row.call == call) {
       return row.code;
     }
   }

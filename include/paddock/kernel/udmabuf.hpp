@@ -35,7 +35,8 @@ struct udmabuf_window {
   std::uint64_t size{0};
 };
 
-/// An open /dev/udmabuf. What the kernel answers with one EINVAL for all is told apart here, before the call.
+/// An open /dev/udmabuf. What the kernel answers with one EINVAL for all is told apart here, by a look at the memory
+/// after the call, which costs nothing where it succeeds.
 class udmabuf_device {
  public:
   /// Errors: unsupported_by_kernel (no such node), permission (often the group "kvm" may open it).
@@ -58,10 +59,18 @@ class udmabuf_device {
  private:
   explicit udmabuf_device(unique_fd fd) noexcept : fd_(std::move(fd)) {}
 
+  /// What the arguments alone tell.
   [[nodiscard]] static result<void> check(const udmabuf_window& window) noexcept;
-  /// After check() the kernel's EINVAL is a limit that root can raise: the error says which.
-  [[nodiscard]] static result<dma_buf_fd> adopt_or_name_limit(const result<int>& made, const char* limit) noexcept {
-    if (!made && made.error().sys_errno == EINVAL) {
+  /// Why the kernel may have refused it.
+  [[nodiscard]] static result<void> check_memory(const udmabuf_window& window) noexcept;
+  /// The kernel's EINVAL that is no window's fault is a limit that root can raise: the error says which.
+  [[nodiscard]] static result<dma_buf_fd> adopt_or_explain(const result<int>& made,
+                                                           std::span<const udmabuf_window> windows,
+                                                           const char* limit) noexcept {
+    if (!made && made.error().sys_errno == EINVAL) [[unlikely]] {
+      for (const udmabuf_window& window : windows) {
+        PADDOCK_TRY_VOID(check_memory(window));
+      }
       return fail(error{made.error().code, EINVAL, limit});
     }
     PADDOCK_TRY(const int fd, made);
@@ -104,6 +113,10 @@ inline result<void> udmabuf_device::check(const udmabuf_window& window) noexcept
   if (window.size == 0) {
     return fail(errc::invalid_argument, "udmabuf window of nothing");
   }
+  return {};
+}
+
+inline result<void> udmabuf_device::check_memory(const udmabuf_window& window) noexcept {
   PADDOCK_TRY(const unsigned seals, memfd::seals_of(window.memory));
   if ((seals & F_SEAL_SHRINK) == 0) {
     return fail(errc::invalid_argument, "udmabuf memory (needs F_SEAL_SHRINK)");
@@ -128,8 +141,8 @@ inline result<dma_buf_fd> udmabuf_device::create(const udmabuf_window& window) c
   argument.flags = uapi::udmabuf_flags_cloexec;
   argument.offset = window.offset;
   argument.size = window.size;
-  return adopt_or_name_limit(detail::ioctl(fd_, uapi::udmabuf_create_ioctl, &argument, "UDMABUF_CREATE"),
-                             "UDMABUF_CREATE (module parameter udmabuf.size_limit_mb)");
+  return adopt_or_explain(detail::ioctl(fd_, uapi::udmabuf_create_ioctl, &argument, "UDMABUF_CREATE"), {&window, 1},
+                          "UDMABUF_CREATE (module parameter udmabuf.size_limit_mb)");
 }
 
 inline result<dma_buf_fd> udmabuf_device::create(std::span<const udmabuf_window> windows) const noexcept {
@@ -157,8 +170,9 @@ inline result<dma_buf_fd> udmabuf_device::create(std::span<const udmabuf_window>
     std::memcpy(next, &entry, sizeof entry);
     next += sizeof(item) / sizeof(std::uint64_t);
   }
-  return adopt_or_name_limit(detail::ioctl(fd_, uapi::udmabuf_create_list_ioctl, argument.get(), "UDMABUF_CREATE_LIST"),
-                             "UDMABUF_CREATE_LIST (module parameter udmabuf.size_limit_mb or udmabuf.list_limit)");
+  return adopt_or_explain(detail::ioctl(fd_, uapi::udmabuf_create_list_ioctl, argument.get(), "UDMABUF_CREATE_LIST"),
+                          windows,
+                          "UDMABUF_CREATE_LIST (module parameter udmabuf.size_limit_mb or udmabuf.list_limit)");
 }
 
 inline result<udmabuf> udmabuf::create(const udmabuf_device& device, memfd memory) noexcept {

@@ -68,6 +68,8 @@ class mapping_record final : public revocable {
 
   /// The kernel has mapped it: from here on the record owes an unmap. There is one user.
   void set_mapped() noexcept { mapped_ = true; }
+  /// For a slice that all who map it share.
+  void keep(const bar_slice_key& what) noexcept { kept_slice_ = what; }
   /// For storage that all who map it share: it lives as long as the record, so that its address is no other one's.
   void keep(storage_ptr what, direction dir) noexcept {
     kept_storage_ = std::move(what);
@@ -108,6 +110,7 @@ class mapping_record final : public revocable {
   std::atomic<std::uint32_t> users_{1};
   direction dir_{direction::bidirectional};
   storage_ptr kept_storage_;
+  std::optional<bar_slice_key> kept_slice_;
 };
 
 /// Which storage, mapped for which direction: what makes two mappings one.
@@ -149,8 +152,8 @@ class address_space {
   iova_allocator allocator;
   std::uint64_t page_size{4096};        ///< The smallest page of the IOMMU.
   std::map<iova, mapping_info> ranges;  ///< What is mapped, by start address.
-  /// One mapping a slice or a storage, shared by all who map it. A record takes its storage's entry out before it lets
-  /// go of the storage.
+  /// One mapping a slice or a storage, shared by all who map it. A record takes its entry out before it lets go of the
+  /// storage.
   std::map<bar_slice_key, std::weak_ptr<mapping_record>> slices;
   std::map<storage_key, std::weak_ptr<mapping_record>> storages;
   std::map<pci::address, std::weak_ptr<revocation_list>> devices;  ///< That are open in this space.
@@ -335,11 +338,17 @@ inline mapping_record::~mapping_record() {
   if (!kept_) {
     space_->allocator.release(start_, size_);
   }
-  if (kept_storage_ == nullptr) {
-    std::erase_if(space_->slices, [](const auto& slice) { return slice.second.expired(); });
-  } else if (const auto known = space_->storages.find({kept_storage_.get(), dir_});
-             known != space_->storages.end() && known->second.expired()) {
-    space_->storages.erase(known);
+  // Another record may have taken the place meanwhile.
+  const auto forget = [](auto& table, const auto& key) {
+    if (const auto known = table.find(key); known != table.end() && known->second.expired()) {
+      table.erase(known);
+    }
+  };
+  if (kept_storage_ != nullptr) {
+    forget(space_->storages, storage_key{kept_storage_.get(), dir_});
+  }
+  if (kept_slice_) {
+    forget(space_->slices, *kept_slice_);
   }
 }
 
@@ -449,6 +458,7 @@ inline result<dma_mapping> ioas::map(const bar_slice& slice, const map_options& 
                     .provider = slice.provider_,
                     .exporter = slice.window_.get()};
   PADDOCK_TRY(auto record, map_range({&all, 1}, slice.listeners_, options));
+  record->keep(key);
   space_->slices[key] = record;
   // Cannot fail: the window is live under the same lock, so the device is not closed.
   static_cast<void>(slice.listeners_->join(*record));

@@ -22,19 +22,30 @@ struct iova_range {
   friend constexpr bool operator==(const iova_range&, const iova_range&) noexcept = default;
 };
 
-/// Bookkeeping only: no system call. Thread-safety: none; the address space locks around it.
+/// Bookkeeping only: no system call. What is free is kept, and not reckoned at each call: an allocation looks at the
+/// gaps below the first one that is large enough, of which there are few unless mappings come and go in odd sizes.
+/// Thread-safety: none; the address space locks around it.
 class iova_allocator {
  public:
   /// Replaces what the kernel allows; a device that joins may shrink it. What is in use stays in use.
   void set_usable(const std::vector<iova_range>& ranges) {
-    usable_.clear();
+    barred_ += everything();
     for (const iova_range& range : ranges) {
-      usable_ += interval(range.first.value(), range.last.value());
+      barred_ -= interval(range.first.value(), range.last.value());
     }
+    barred_ += excluded_;
+    free_ += everything();
+    free_ -= barred_;
+    free_ -= used_;
   }
 
   /// Never hands out an address of this range from now on.
-  void exclude(iova_range range) { excluded_ += interval(range.first.value(), range.last.value()); }
+  void exclude(iova_range range) {
+    const interval barred(range.first.value(), range.last.value());
+    excluded_ += barred;
+    barred_ += barred;
+    free_ -= barred;
+  }
 
   /// Finds room for `size` bytes at a multiple of `alignment`, all of it at or below `highest`.
   /// Address 0 is left out: too many devices take it for "none".
@@ -44,15 +55,12 @@ class iova_allocator {
     if (size == 0) {
       return fail(errc::invalid_argument, "iova_allocator::allocate");
     }
-    interval_set free = usable_;
-    free -= excluded_;
-    free -= used_;
-    for (const interval& gap : free) {
+    for (const interval& gap : free_) {
       const std::uint64_t lower = gap.lower() == 0 ? 1 : gap.lower();
       const std::uint64_t start = (lower + (alignment - 1)) & ~(alignment - 1);
       const std::uint64_t end = gap.upper() < highest.value() ? gap.upper() : highest.value();
       if (start >= lower && start <= end && size - 1 <= end - start) {
-        used_ += interval(start, start + (size - 1));
+        take(interval(start, start + (size - 1)));
         return iova(start);
       }
     }
@@ -69,15 +77,23 @@ class iova_allocator {
     if (boost::icl::intersects(used_, wanted)) {
       return fail(errc::already_exists, "IOVA range");
     }
-    if (!boost::icl::contains(usable_, wanted) || boost::icl::intersects(excluded_, wanted)) {
+    if (!boost::icl::contains(free_, wanted)) {
       return fail(errc::out_of_range, "IOVA range");
     }
-    used_ += wanted;
+    take(wanted);
     return {};
   }
 
   /// Gives back what allocate() or reserve() gave.
-  void release(iova at, std::uint64_t size) { used_ -= interval(at.value(), at.value() + (size - 1)); }
+  void release(iova at, std::uint64_t size) {
+    const interval given(at.value(), at.value() + (size - 1));
+    used_ -= given;
+    free_ += given;
+    // Since it was handed out, part of it may have been barred.
+    for (auto [each, end] = barred_.equal_range(given); each != end; ++each) {
+      free_ -= *each;
+    }
+  }
 
   [[nodiscard]] bool in_use(iova address) const { return boost::icl::contains(used_, address.value()); }
 
@@ -85,9 +101,17 @@ class iova_allocator {
   using interval = boost::icl::closed_interval<std::uint64_t>;
   using interval_set = boost::icl::interval_set<std::uint64_t, std::less, interval>;
 
-  interval_set usable_;
+  [[nodiscard]] static interval everything() { return {0, std::numeric_limits<std::uint64_t>::max()}; }
+
+  void take(const interval& range) {
+    used_ += range;
+    free_ -= range;
+  }
+
+  interval_set barred_{everything()};  ///< What the kernel does not allow, and what is excluded.
   interval_set excluded_;
   interval_set used_;
+  interval_set free_;  ///< What is neither barred nor used.
 };
 
 }  // namespace PADDOCK_NAMESPACE::vfio

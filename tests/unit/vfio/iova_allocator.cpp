@@ -85,6 +85,49 @@ TEST_CASE("a device that joins may shrink the space; what is in use stays") {
   CHECK(*space.allocate(page, page) == iova(0x100000));
 }
 
+TEST_CASE("what is given back is free where it is still allowed, and nowhere else") {
+  iova_allocator space;
+  space.set_usable({{iova(0x1000), iova(0x8fff)}});
+  CHECK(space.reserve(iova(0x1000), 0x8000));
+  space.set_usable({{iova(0x2000), iova(0x8fff)}});
+  space.exclude({iova(0x4000), iova(0x4fff)});
+  CHECK(space.allocate(page, page).error() == errc::limit_reached);
+  space.release(iova(0x1000), 0x8000);
+  CHECK_FALSE(space.in_use(iova(0x1000)));
+  CHECK(*space.allocate(0x4000, page) == iova(0x5000));
+  CHECK(*space.allocate(0x2000, page) == iova(0x2000));
+  CHECK(space.allocate(page, page).error() == errc::limit_reached);
+  CHECK(space.reserve(iova(0x1000), page).error() == errc::out_of_range);
+  CHECK(space.reserve(iova(0x4000), page).error() == errc::out_of_range);
+}
+
+TEST_CASE("a space that grows again has what was not in use") {
+  iova_allocator space;
+  space.set_usable({{iova(0x1000), iova(0x3fff)}});
+  CHECK(space.reserve(iova(0x2000), page));
+  space.set_usable({{iova(0x1000), iova(0x1fff)}});
+  CHECK(space.reserve(iova(0x3000), page).error() == errc::out_of_range);
+  space.set_usable({{iova(0x1000), iova(0x4fff)}});
+  CHECK(space.allocate(0x3000, page).error() == errc::limit_reached);
+  CHECK(*space.allocate(0x2000, page) == iova(0x3000));
+  CHECK(*space.allocate(page, page) == iova(0x1000));
+}
+
+TEST_CASE("thousands of holes are found again, lowest first") {
+  constexpr std::uint64_t many = 4096;
+  iova_allocator space = x86();
+  for (std::uint64_t i = 1; i <= many; ++i) {
+    CHECK(*space.allocate(page, page) == iova(i * page));
+  }
+  for (std::uint64_t i = 2; i <= many; i += 2) {
+    space.release(iova(i * page), page);
+  }
+  CHECK(*space.allocate(2 * page, page) == iova(many * page));
+  for (std::uint64_t i = 2; i < many; i += 2) {
+    CHECK(*space.allocate(page, page) == iova(i * page));
+  }
+}
+
 TEST_CASE("the kernel's answer about the address space is read with its capabilities") {
   std::vector<std::byte> bytes;
   const auto add = [&](const auto& piece) {

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <limits>
 
 #include <algorithm>
 #include <string>
@@ -219,6 +220,8 @@ TEST_CASE("udmabuf refuses bad windows with the reason (UD1, UD2, UD3, UD8, UD13
   CHECK(code({memory->fd(), 0, page / 2}) == errc::misaligned);
   CHECK(code({memory->fd(), 0, 0}) == errc::invalid_argument);
   CHECK(code({memory->fd(), 4 * page, page}) == errc::out_of_range);
+  CHECK(code({memory->fd(), page, 4 * page}) == errc::out_of_range);
+  CHECK(code({memory->fd(), page, std::numeric_limits<std::uint64_t>::max() - page + 1}) == errc::out_of_range);
   CHECK(code({device.fd(), 0, page}) == errc::bad_fd);
   CHECK(code({borrowed_fd(), 0, page}) == errc::bad_fd);
   for (const int seals : {0, F_SEAL_GROW, F_SEAL_SHRINK | F_SEAL_WRITE, F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE}) {
@@ -238,6 +241,8 @@ TEST_CASE("udmabuf refuses bad windows with the reason (UD1, UD2, UD3, UD8, UD13
   CHECK(device.create(std::span(many).first(1024)));
   const udmabuf_window second_bad[]{{memory->fd(), 0, page}, {device.fd(), 0, page}};
   CHECK(device.create(second_bad).error() == errc::bad_fd);
+  const udmabuf_window second_too_long[]{{memory->fd(), 0, page}, {memory->fd(), page, 4 * page}};
+  CHECK(device.create(second_too_long).error() == errc::out_of_range);
   CHECK(open_descriptors() == descriptors);
 }
 

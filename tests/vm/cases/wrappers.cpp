@@ -89,12 +89,12 @@ struct allowance {
 
 /// Those that do more than their ioctl: bench/targets.py says what.
 const std::map<std::string, allowance> with_more{
-    {"DMA_BUF_IOCTL_SYNC, a probe", {.instructions = 700}},
+    {"DMA_BUF_IOCTL_SYNC, a probe", {.instructions = 500}},
     {"SYNC_IOC_MERGE", {.instructions = 50}},
     {"DMA_HEAP_IOCTL_ALLOC, 4 KiB", {.instructions = 280, .syscalls = 1}},
     {"DMA_HEAP_IOCTL_ALLOC, 1 MiB", {.instructions = 280, .syscalls = 1}},
-    {"UDMABUF_CREATE, 4 KiB", {.instructions = 380, .syscalls = 3}},
-    {"UDMABUF_CREATE, 1 MiB", {.instructions = 380, .syscalls = 3}},
+    {"UDMABUF_CREATE, 4 KiB", {.instructions = 280, .syscalls = 1}},
+    {"UDMABUF_CREATE, 1 MiB", {.instructions = 280, .syscalls = 1}},
     {"DRM_IOCTL_SYNCOBJ_CREATE", {.instructions = 150, .locked = 2, .allocations = 1}},
     {"DRM_IOCTL_SYNCOBJ_DESTROY", {.instructions = 240, .locked = 2, .frees = 1}},
     {"DRM_IOCTL_SYNCOBJ_WAIT", {.instructions = 100}},
@@ -108,8 +108,8 @@ const std::map<std::string, allowance> with_more{
     {"DRM_IOCTL_MODE_MAP_DUMB and mmap", {.instructions = 120}},
     {"VFIO_IOMMU_MAP_DMA, 4 KiB", {.instructions = 60}},
     {"VFIO_IOMMU_UNMAP_DMA, 4 KiB", {.instructions = 70}},
-    {"VFIO_IOMMU_MAP_DMA, 4 KiB, by an ioas", {.instructions = 5000, .locked = 8, .allocations = 12, .frees = 9}},
-    {"VFIO_IOMMU_MAP_DMA, 2 MiB, by an ioas", {.instructions = 5000, .locked = 8, .allocations = 12, .frees = 9}},
+    {"VFIO_IOMMU_MAP_DMA, 4 KiB, by an ioas", {.instructions = 1800, .locked = 8, .allocations = 5, .frees = 1}},
+    {"VFIO_IOMMU_MAP_DMA, 2 MiB, by an ioas", {.instructions = 1800, .locked = 8, .allocations = 5, .frees = 1}},
     {"pread of config space", {.locked = 2}},
     {"VFIO_DEVICE_GET_IRQ_INFO", {.locked = 2}},
     {"VFIO_DEVICE_FEATURE, a dma-buf", {.locked = 2}},
