@@ -25,7 +25,7 @@ class engine {
   paddock::result<void> submit(frame_buffer& buffer, paddock::access how, std::function<void()> work) {
     paddock::lock_set locks;
     PADDOCK_TRY_VOID(locks.lock_all([&] { return locks.lock(buffer.fences, 1); }));
-    PADDOCK_TRY(const paddock::fence_ptr before, buffer.fences.dependencies(how));
+    PADDOCK_TRY(const paddock::fence_ptr before, buffer.fences.dependencies(locks.held(buffer.fences), how));
     PADDOCK_TRY(paddock::fence_ptr job, jobs_.create());
     PADDOCK_TRY_VOID(buffer.fences.commit(locks.held(buffer.fences), job, how));
     // In place of hardware: a thread that waits as an engine would, and then signals.

@@ -261,6 +261,20 @@ TEST_CASE("inside a memory monitor") {
   found.check_one(rule::inside_monitor, __LINE__ - 1, section);
 }
 
+namespace {
+
+/// One section too few or too many, which was entered there, and ends in this program's code.
+void check_code_place(const violations& found, unsigned entered) {
+  const auto all = found.take();
+  REQUIRE(all.size() == 1);
+  CHECK(all[0].broken == rule::unbalanced_section);
+  CHECK(std::string(all[0].first.file).find("checked_rules") != std::string::npos);
+  CHECK_FALSE(std::string(all[0].first.function).empty());
+  CHECK(all[0].second.line == entered);
+}
+
+}  // namespace
+
 TEST_CASE("a section that is never left, or by another thread, or in another order") {
   const violations found;
   std::optional<signaling_section> section;
@@ -272,11 +286,10 @@ TEST_CASE("a section that is never left, or by another thread, or in another ord
   auto all = found.take();
   REQUIRE(all.size() == 1);
   CHECK(all[0].broken == rule::unbalanced_section);
-  CHECK(all[0].first.line == entered);
+  CHECK(all[0].first.function == std::string("the end of the thread"));
+  CHECK(all[0].second.line == entered);
   section.reset();
-  all = found.take();
-  REQUIRE(all.size() == 1);
-  CHECK(all[0].broken == rule::unbalanced_section);
+  check_code_place(found, entered);
 
   section.emplace(place::here());
   const unsigned outer = __LINE__ - 1;
@@ -310,7 +323,7 @@ TEST_CASE("a reservation that goes while it is locked, and a context that goes w
     auto proof = *r->lock();
     const unsigned locked = __LINE__ - 1;
     r->~reservation();
-    found.check_one(rule::unbalanced_section, locked, locked);
+    check_code_place(found, locked);
     // What comes to its address is not taken for it.
     auto* const next = new (room.data()) reservation;
     CHECK(next->lock());
@@ -327,11 +340,54 @@ TEST_CASE("a reservation that goes while it is locked, and a context that goes w
     kept = *r.lock(*context);
     const unsigned locked = __LINE__ - 1;
     context.reset();
-    found.check_one(rule::unbalanced_section, locked, locked);
+    check_code_place(found, locked);
     context.emplace();  // For its end: the proof knows it by its address.
     kept.unlock();
   }
   CHECK(found.take().empty());
+}
+
+TEST_CASE("a context that goes while it holds a reservation that another thread locked by it") {
+  const violations found;
+  reservation r;
+  resv_lock kept;
+  std::optional<acquire_context> context(std::in_place);
+  unsigned locked = 0;
+  std::thread([&] {
+    kept = *r.lock(*context);
+    locked = __LINE__ - 1;
+  }).join();
+  context.reset();
+  check_code_place(found, locked);
+  context.emplace();  // As above.
+  kept.unlock();
+}
+
+TEST_CASE("one mistake is told once") {
+  const violations found;
+  reservation r;
+  const reservation other;
+  fence_context queue("queue", std::chrono::seconds(1));
+  const fence_ptr job = *queue.create();
+  {
+    const auto lock = r.lock();
+    REQUIRE(r.reserve(*lock, 1));
+    REQUIRE(r.add(*lock, job, usage::write));
+  }
+  {
+    const signaling_section section;
+    CHECK(r.wait(usage::write, deadline::in(std::chrono::microseconds(1))) == wait_status::timed_out);
+    found.check_one(rule::wait_while_signaling, __LINE__ - 1, __LINE__ - 2);
+    CHECK(other.wait(usage::write, long_enough()) == wait_status::signaled);
+    found.check_one(rule::wait_while_signaling, __LINE__ - 1, __LINE__ - 4);
+    CHECK(r.dependencies(access::write));
+    found.check_one(rule::allocate_while_signaling, __LINE__ - 1, __LINE__ - 6);
+    const auto held = r.try_lock();
+    lock_set locks(duplicates::refused, deadline::now());
+    CHECK_FALSE(locks.lock_all([&] { return locks.lock(r); }));
+    CHECK(found.take().size() == 1 + 1);  // A lock there, and that the thread has it.
+  }
+  job->signal();
 }
 
 TEST_CASE("a fence that is dropped while somebody is interested") {

@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -25,10 +26,12 @@ namespace {
 
 /// While not negative: so many allocations more succeed in this thread, and then none.
 thread_local int allocations_left = -1;
+thread_local int refused = 0;
 std::atomic<std::ptrdiff_t> blocks_alive{0};
 
-void* allocate(std::size_t size) noexcept {
-  void* const made = std::malloc(size);  // NOLINT(cppcoreguidelines-no-malloc): what operator new is made of here.
+void* allocate(std::size_t size, std::size_t alignment = alignof(std::max_align_t)) noexcept {
+  // NOLINTNEXTLINE(cppcoreguidelines-no-malloc): what operator new is made of here.
+  void* const made = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   if (made != nullptr) {
     ++blocks_alive;
   }
@@ -40,13 +43,18 @@ void release(void* gone) noexcept {
     std::free(gone);  // NOLINT(cppcoreguidelines-no-malloc): as above.
   }
 }
-void* allocate_if_allowed(std::size_t size) noexcept {
+void* allocate_if_allowed(std::size_t size, std::size_t alignment = alignof(std::max_align_t)) noexcept {
   if (allocations_left == 0) {
+    ++refused;
     return nullptr;
   }
   allocations_left -= allocations_left > 0 ? 1 : 0;
-  return allocate(size);
+  return allocate(size, alignment);
 }
+
+/// Which words this thread slept at last, and which it woke, in order.
+thread_local std::atomic<const void*>* slept_at = nullptr;
+thread_local std::vector<const void*>* woken = nullptr;
 
 /// While set, the kernel forbids membarrier, as a sandbox does that comes late.
 std::atomic<bool> no_membarrier{false};
@@ -69,8 +77,15 @@ extern "C" long syscall(long number, ...) noexcept {
     return -1;
   }
   constexpr long operation = 0x7f;
-  if (number == SYS_futex && (arguments[1] & operation) == FUTEX_WAKE && no_wakes) {
+  const bool is_wake = number == SYS_futex && (arguments[1] & operation) == FUTEX_WAKE;
+  const auto* const word = reinterpret_cast<const void*>(arguments[0]);  // NOLINT(performance-no-int-to-ptr)
+  if (is_wake && no_wakes) {
     return 0;
+  }
+  if (is_wake && woken != nullptr) {
+    woken->push_back(word);
+  } else if (number == SYS_futex && !is_wake && slept_at != nullptr) {
+    slept_at->store(word);
   }
   static const auto real = reinterpret_cast<long (*)(long, ...)>(::dlsym(RTLD_NEXT, "syscall"));
   return real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
@@ -85,9 +100,21 @@ void* operator new(std::size_t size) {
   return made;
 }
 void* operator new[](std::size_t size) { return ::operator new(size); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  void* const made = allocate(size, static_cast<std::size_t>(alignment));
+  if (made == nullptr) {
+    std::abort();
+  }
+  return made;
+}
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate_if_allowed(size); }
 void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return allocate_if_allowed(size); }
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return allocate_if_allowed(size, static_cast<std::size_t>(alignment));
+}
 void operator delete(void* gone) noexcept { release(gone); }
+void operator delete(void* gone, std::align_val_t) noexcept { release(gone); }
+void operator delete(void* gone, std::size_t, std::align_val_t) noexcept { release(gone); }
 void operator delete[](void* gone) noexcept { release(gone); }
 void operator delete(void* gone, std::size_t) noexcept { release(gone); }
 void operator delete[](void* gone, std::size_t) noexcept { release(gone); }
@@ -150,6 +177,7 @@ std::vector<found> owned(const reservation& r, const resv_lock& proof) {
 }  // namespace
 
 TEST_CASE("reserve() that gets no memory changes nothing") {
+  read_once();
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{9}}) {
     const nothing_leaked check;
     reservation r;
@@ -193,6 +221,7 @@ TEST_CASE("after reserve() add() needs no memory") {
 }
 
 TEST_CASE("replace() that gets no memory changes nothing") {
+  read_once();
   release_count freed;
   fence_context queue("queue", std::chrono::seconds(1));
   fence_ptr by = freed.make();
@@ -297,6 +326,7 @@ TEST_CASE("a thread that gets no record reads all the same, and nothing is freed
   std::thread([&] {
     allocations_left = 0;
     CHECK_FALSE(r.test_signaled(usage::read));
+    CHECK(refused > 0);
     CHECK(r.snapshot(usage::read)->size() == 1);
     {
       fence_cursor each(r, usage::read);
@@ -361,6 +391,41 @@ TEST_CASE("a lock is waited for where the barrier of its sleepers cannot be had 
   no_wakes = false;
   no_membarrier = false;
   CHECK(is_locked);
+}
+
+TEST_CASE("a set leaves the last lock first, when it ends and when it fails") {
+  constexpr std::size_t count = 3;
+  for (const bool fails : {false, true}) {
+    std::array<reservation, count> all;
+    std::array<std::atomic<const void*>, count> words{};
+    std::vector<std::thread> sleepers;
+    lock_set locks;
+    const auto lock_them = [&]() -> result<void> {
+      for (reservation& each : all) {
+        PADDOCK_TRY_VOID(locks.lock(each));
+      }
+      for (std::size_t i = 0; i < count; ++i) {
+        sleepers.emplace_back([&, i] {
+          slept_at = &words[i];
+          static_cast<void>(all[i].lock());
+        });
+        while (words[i] == nullptr) {
+          std::this_thread::yield();
+        }
+      }
+      return fails ? fail(errc::canceled, "test") : result<void>();
+    };
+    std::vector<const void*> order;
+    woken = &order;
+    const auto ended = locks.lock_all(lock_them);
+    CHECK(ended.has_value() != fails);
+    locks.unlock_all();
+    woken = nullptr;
+    for (std::thread& each : sleepers) {
+      each.join();
+    }
+    CHECK(order == std::vector<const void*>{words[2], words[1], words[0]});
+  }
 }
 
 TEST_CASE("what reservations allocate they give back, readers' records excepted") {

@@ -189,6 +189,11 @@ class basic_attachment final : private detail::attachment_node,
   [[nodiscard]] result<fence_ptr> dependencies(access how, place at = place::here()) const noexcept {
     return buffer_->dependencies(how, at);
   }
+  /// The same under the lock that commit() is called with. Errors: also wrong_lock.
+  [[nodiscard]] result<fence_ptr> dependencies(const resv_lock& held, access how,
+                                               place at = place::here()) const noexcept {
+    return buffer_->dependencies(held, how, at);
+  }
   /// Adds the job's fence, see dma_buf::commit(). Errors: also revoked; invalid_argument (not attached).
   [[nodiscard]] result<void> commit(const resv_lock& held, fence_ptr job, access how) noexcept {
     PADDOCK_TRY_VOID(check(held, "attachment::commit"));

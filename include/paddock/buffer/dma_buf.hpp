@@ -151,9 +151,14 @@ class basic_dma_buf final : private detail::buffer_core {
   // --- fences ------------------------------------------------------------------------------------------------------
 
   /// What a job with this access has to wait for, by hardware or by CPU: moves and writers, and readers too before a
-  /// write. Take it under the lock that commit() is called with, or another job comes between. Errors: out_of_memory.
+  /// write. Errors: out_of_memory.
   [[nodiscard]] result<fence_ptr> dependencies(access how, place at = place::here()) const noexcept {
     return reservation().dependencies(how, at);
+  }
+  /// The same for who calls commit() with this proof: no other job comes between. Errors: also wrong_lock.
+  [[nodiscard]] result<fence_ptr> dependencies(const resv_lock& held, access how,
+                                               place at = place::here()) const noexcept {
+    return reservation().dependencies(held, how, at);
   }
   /// Adds a job's fence, as a writer's or a reader's; for buffers with caches to look after this is how writes of
   /// devices are known. Errors: as reservation::add(); so room must be reserved.

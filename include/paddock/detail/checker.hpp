@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -102,7 +103,8 @@ class checker {
     if (own != nullptr && !own->held.empty()) {
       shared& s = state();
       const std::lock_guard guard(s.mutex);
-      s.reservations[reservation] = {own->held.back().alive, own->held.back().at};
+      const entry& taken = own->held.back();
+      s.reservations[reservation] = {taken.alive, taken.context, taken.at};
     }
   }
   static void unlocked(const void* reservation) {
@@ -115,7 +117,8 @@ class checker {
     }
   }
   /// A reservation ends. One that is still locked would leave its lock to whatever comes to its address.
-  static void reservation_gone(const void* reservation) {
+  [[gnu::noinline]] static void reservation_gone(const void* reservation) {
+    const void* const caller = __builtin_return_address(0);
     place at;
     {
       shared& s = state();
@@ -127,24 +130,31 @@ class checker {
       at = found->second.at;
     }
     unlocked(reservation);
-    report(rule::unbalanced_section, "a reservation goes while it is locked", at, at);
+    report(rule::unbalanced_section, "a reservation goes while it is locked", code_place(caller), at);
   }
   /// A context ends. Kernel: ww_acquire_fini.
-  static void context_gone(const void* context) {
-    if (held_stack* const own = stack(); own != nullptr) {
-      const std::vector<entry> held = own->held;
-      for (const entry& each : held) {
-        if (each.context == context && *each.alive) {
-          report(rule::unbalanced_section, "a context goes while a reservation is locked by it", each.at, each.at);
+  [[gnu::noinline]] static void context_gone(const void* context) {
+    const void* const caller = __builtin_return_address(0);
+    std::vector<place> locked_at;
+    {
+      shared& s = state();
+      const std::lock_guard guard(s.mutex);
+      for (const auto& [reservation, by] : s.reservations) {
+        if (by.context == context) {
+          locked_at.push_back(by.at);
         }
       }
+    }
+    for (const place& each : locked_at) {
+      report(rule::unbalanced_section, "a context goes while a reservation is locked by it", code_place(caller), each);
     }
   }
   /// Takes and leaves it at once.
   static void touch(lock_kind kind, place at) { judge(kind, nullptr, nullptr, at); }
 
   /// Leaves a section or a lock of the program's own, which was entered there.
-  static void release(lock_kind kind, const void* object, place entered) {
+  [[gnu::noinline]] static void release(lock_kind kind, const void* object, place entered) {
+    const void* const caller = __builtin_return_address(0);
     held_stack* const own = stack();
     if (own == nullptr) {
       return;
@@ -159,7 +169,7 @@ class checker {
       }
     }
     if (!drop_latest(kind, object)) {
-      report(rule::unbalanced_section, "a section is left by a thread that is not in it", entered, entered);
+      report(rule::unbalanced_section, "a section is left by a thread that is not in it", code_place(caller), entered);
     }
   }
 
@@ -201,18 +211,31 @@ class checker {
         made = found->second;
       }
     }
-    Dl_info where{};
-    place dropped;
-    if (::dladdr(caller, &where) != 0) {
-      dropped.file = where.dli_fname != nullptr ? where.dli_fname : "";
-      dropped.function = where.dli_sname != nullptr ? where.dli_sname : "a function without a symbol";
-    }
     const std::string text =
         fmt::format("the last reference of the pending fence {} {:x}:{} is dropped", name, context, seqno);
-    report(rule::abandoned_fence, text.c_str(), dropped, made);
+    report(rule::abandoned_fence, text.c_str(), code_place(caller), made);
   }
 
  private:
+  /// Where no argument tells: the program or shared object, and the function as far as its linker kept the name, else
+  /// where in that file the code is. Its words live as long as the program, as those of other places do.
+  [[nodiscard]] static place code_place(const void* code) {
+    place at;
+    Dl_info found{};
+    if (::dladdr(code, &found) != 0) {
+      at.file = found.dli_fname != nullptr ? found.dli_fname : "";
+      at.function = found.dli_sname;
+      if (at.function == nullptr) {
+        // Before the address where the call returns to, for tools that ask for the line of an instruction.
+        const auto offset =
+            reinterpret_cast<std::uintptr_t>(code) - 1 - reinterpret_cast<std::uintptr_t>(found.dli_fbase);
+        shared& s = state();
+        const std::lock_guard guard(s.mutex);
+        at.function = s.words.insert(fmt::format("the code at {:#x} (see addr2line)", offset)).first->c_str();
+      }
+    }
+    return at;
+  }
   struct entry {
     lock_kind kind;
     const void* object;
@@ -229,15 +252,17 @@ class checker {
       ended = true;
       for (const entry& each : held) {
         if (each.kind == lock_kind::fence || each.kind == lock_kind::monitor) {
-          report(rule::unbalanced_section, "a thread ends in a section that it never left", each.at, each.at);
+          static constexpr place here{"", "the end of the thread", 0};
+          report(rule::unbalanced_section, "a thread ends in a section that it never left", here, each.at);
         }
       }
     }
     std::vector<entry> held;
   };
-  /// Of a reservation that is locked: what says so to the thread that locked it, and where.
+  /// Of a reservation that is locked: what says so to the thread that locked it, by which context, and where.
   struct owned {
     std::shared_ptr<std::atomic<bool>> alive;
+    const void* context;
     place at;
   };
   /// That one kind was taken under another: where that was held, and where this was taken.
@@ -262,6 +287,7 @@ class checker {
     std::map<std::pair<lock_kind, lock_kind>, edge> edges;
     std::unordered_map<const void*, place> fences;
     std::unordered_map<const void*, owned> reservations;
+    std::set<std::string> words;
   };
 
   [[nodiscard]] static shared& state() {

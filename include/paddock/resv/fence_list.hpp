@@ -28,9 +28,10 @@ class fence_list {
   explicit fence_list(domain& readers) noexcept : domain_(&readers) {}
   fence_list(const fence_list&) = delete;
   fence_list& operator=(const fence_list&) = delete;
-  /// Requires: no reader is inside.
+  /// Requires: no reader is inside. What runs as the fences are dropped may look, and finds nothing.
   ~fence_list() {
     if (block* const last = block_.load(order::own); last != nullptr) {
+      block_.store(nullptr, order::own);
       for (std::uint32_t i = 0; i < last->count.load(order::own); ++i) {
         fence_of(last->slot(i).load(order::own))->put();
       }

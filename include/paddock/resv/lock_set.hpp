@@ -82,7 +82,7 @@ class lock_set {
   /// A range that is gone after the call must not own them: of a temporary container, pointers only.
   template <std::ranges::forward_range Range>
   requires(std::is_lvalue_reference_v<Range> || std::ranges::borrowed_range<Range> ||
-           !std::derived_from<std::ranges::range_value_t<Range>, reservation>)
+           std::is_pointer_v<std::ranges::range_value_t<Range>>)
       [[nodiscard]] result<void> lock_all(Range&& reservations, std::uint32_t fences = 0,
                                           place at = place::here()) noexcept {
     return lock_all([&]() noexcept -> result<void> {
@@ -119,7 +119,7 @@ class lock_set {
 
   /// The proof for one that is held. For any other it is one that proves nothing, so that its user gets wrong_lock.
   /// It stays where it is until the lock is left.
-  [[nodiscard]] const resv_lock& held(const reservation& r) const noexcept {
+  [[nodiscard]] const resv_lock& held(const reservation& r) const& noexcept {
     for (std::size_t i = 0; i < count_; ++i) {
       if (const resv_lock& each = (*this)[i]; each.holds(r)) {
         return each;
@@ -132,9 +132,12 @@ class lock_set {
   requires requires(const Buffer& b) {
     { b.reservation() } -> std::convertible_to<const paddock::reservation&>;
   }
-  [[nodiscard]] const resv_lock& held(const Buffer& buffer) const noexcept {
+  [[nodiscard]] const resv_lock& held(const Buffer& buffer) const& noexcept {
     return held(static_cast<const paddock::reservation&>(buffer.reservation()));
   }
+  /// A set that is gone after the call has no proof to give.
+  template <class Any>
+  const resv_lock& held(const Any&) const&& = delete;
 
   /// How many are held.
   [[nodiscard]] std::size_t size() const noexcept {

@@ -137,9 +137,10 @@ inline void reservation_registry::put(shared_reservation& held) noexcept {
 
 /// The reservation of a buffer, made by whoever asks first: all who import it, through whatever driver, order their
 /// work by the same fences, for as long as one of them has a reference; who lets go while a job of his is pending takes
-/// that job's fence from the others. The shared object that asked first must stay loaded until then. Errors:
-/// out_of_memory; limit_reached and others of open() and mmap(), at the first call of a shared object. Thread-safety:
-/// any thread.
+/// that job's fence from the others. The shared object that asked first must stay loaded until then. Without /proc, in
+/// a bare chroot, shared objects do not find each other's, and each has its own: where there are several, mount it.
+/// Errors: out_of_memory; limit_reached and others of open() and mmap(), at the first call of a shared object.
+/// Thread-safety: any thread.
 [[nodiscard]] inline result<reservation_ptr> reservation_of(buffer_id buffer, place at = place::here()) noexcept {
   might_alloc(at);
   PADDOCK_TRY(detail::reservation_registry* const registry, detail::reservation_registry::here());

@@ -74,8 +74,8 @@ class acquire_context {
 
 /// The lock of one reservation, held: what changes a reservation asks for it as proof. Only locking makes one; it moves
 /// and does not copy. One that was moved from, or unlocked, proves nothing. The destructor unlocks.
-/// Thread-safety: one thread at a time. It may be handed to another one; the thread that took it counts as its holder
-/// until it is left, unless it was taken by an acquire_context, which then goes with it.
+/// Thread-safety: one thread at a time. It may be handed to another one; the thread that took it counts as its holder,
+/// and so does not end, until it is left, unless it was taken by an acquire_context, which then goes with it.
 class [[nodiscard]] resv_lock {
  public:
   /// Proves nothing.
@@ -131,7 +131,8 @@ class resv_guard {
 /// place of an earlier one. What is done is dropped when its slot is needed, and freed when no reader can see it: while
 /// none is inside, at most 64 fences, and one job a context, outlive their end here between two calls of reserve().
 /// Where a fence is dropped its release operation runs, and the callbacks of one that nobody signals any more; they may
-/// use this reservation.
+/// look at this reservation, also while it is destroyed, and change it by the proof of whoever drops the fence, but not
+/// lock it: it may be locked by that one.
 /// Thread-safety: what takes a resv_lock is for its holder; all else is for any thread, never waits for a holder, and
 /// is never waited for.
 class reservation {
@@ -139,7 +140,7 @@ class reservation {
   reservation() noexcept : fences_(domain_here()), mutex_(fences_.readers().is_asymmetric()) {}
   reservation(const reservation&) = delete;
   reservation& operator=(const reservation&) = delete;
-  /// Drops all fences; does not wait for them. Requires: nobody uses it, nor has its lock.
+  /// Drops all fences; does not wait for them. Requires: nobody else uses it, nor has its lock.
   ~reservation() { detail::note_reservation_gone(this); }
 
   // --- locking -----------------------------------------------------------------------------------------------------
@@ -162,7 +163,7 @@ class reservation {
     return lock(&context, until, stop, at);
   }
   /// Takes the lock if it is free; it counts as taken while it is kept for one that waited long. Who has it must not
-  /// wait for others without a lock_set. Errors: busy. Kernel: dma_resv_trylock.
+  /// wait for the lock of another, by whatever means: nobody knows its age. Errors: busy. Kernel: dma_resv_trylock.
   [[nodiscard]] result<resv_lock> try_lock(place at = place::here()) noexcept {
     PADDOCK_TRY_VOID(judge(mutex_.try_lock(nullptr)));
     detail::note_locked_at_once(this, at);
@@ -220,6 +221,13 @@ class reservation {
   /// Adds the fence of a job that accesses the buffer: as `read`, or as `write` when it writes. As add().
   [[nodiscard]] result<void> commit(const resv_lock& proof, fence_ptr job, access how) noexcept {
     return add(proof, std::move(job), usage_of(how));
+  }
+  /// What a job that accesses the buffer has to wait for, as one fence, until commit() of that job: with the lock held
+  /// none comes between. Errors: wrong_lock; out_of_memory.
+  [[nodiscard]] result<fence_ptr> dependencies(const resv_lock& proof, access how,
+                                               place at = place::here()) const noexcept {
+    PADDOCK_TRY_VOID(check(proof, "reservation::dependencies"));
+    return singleton(usage_for(how), at);
   }
 
   /// Each fence of that context becomes this one: the job that they stood for cannot touch the buffer any more once
@@ -327,20 +335,16 @@ class reservation {
   /// References to the pending fences up to that usage. Errors: out_of_memory. Kernel: dma_resv_get_fences.
   [[nodiscard]] result<fence_snapshot> snapshot(usage upto, place at = place::here()) const noexcept {
     might_alloc(at);
-    result<fence_snapshot> taken;  // Filled in its place: it is large.
-    if (!fill(*taken, upto)) {
-      taken = fail(errc::out_of_memory, "reservation::snapshot");
-    }
-    return taken;
+    return take_snapshot(upto);
   }
   /// One fence for all that is pending up to that usage: a complete one when nothing is. It may be an array, and is not
   /// for another reservation. Errors: out_of_memory. Kernel: dma_resv_get_singleton.
   [[nodiscard]] result<fence_ptr> singleton(usage upto, place at = place::here()) const noexcept {
-    PADDOCK_TRY(const fence_snapshot taken, snapshot(upto, at));
+    PADDOCK_TRY(const fence_snapshot taken, take_snapshot(upto));
     return merge(taken.fences(), at);
   }
-  /// What a new access has to wait for, as one fence. To be taken under the lock and followed by commit(), or another
-  /// job comes between. Errors: out_of_memory.
+  /// What a new access has to wait for, as one fence. Who adds a job of his own takes it by the proof, or another job
+  /// may come between. Errors: out_of_memory.
   [[nodiscard]] result<fence_ptr> dependencies(access how, place at = place::here()) const noexcept {
     return singleton(usage_for(how), at);
   }
@@ -351,9 +355,12 @@ class reservation {
   template <wait_policy Policy = hybrid_wait>
   [[nodiscard]] result<wait_status> wait(usage upto, deadline until, Policy policy = {},
                                          place at = place::here()) const noexcept {
-    detail::note_wait(until, at);
     list::position where;
-    for (fence_ptr f = next(where, upto); f; f = next(where, upto)) {
+    fence_ptr f = next(where, upto);
+    if (!f) {
+      detail::note_wait(until, at);  // Of the others each wait says so.
+    }
+    for (; f; f = next(where, upto)) {
       PADDOCK_TRY(const wait_status ended, paddock::wait(*f, until, policy, at));
       if (ended == wait_status::timed_out) {
         return ended;
@@ -385,6 +392,14 @@ class reservation {
     return here;
   }
 
+  /// snapshot() of who has said that it may allocate.
+  [[nodiscard]] result<fence_snapshot> take_snapshot(usage upto) const noexcept {
+    result<fence_snapshot> taken;  // Filled in its place: it is large.
+    if (!fill(*taken, upto)) {
+      taken = fail(errc::out_of_memory, "reservation::snapshot");
+    }
+    return taken;
+  }
   /// False: out of memory.
   [[nodiscard]] bool fill(fence_snapshot& taken, usage upto) const noexcept {
     const resv_guard inside(*this);  // Until there are references.
@@ -438,10 +453,12 @@ class reservation {
   }
   /// Takes the lock if it is free. The proof is made by the caller, here and below.
   [[nodiscard]] bool take_free(acquire_context& context, place at) noexcept {
-    detail::note_locking(this, &context, at);
-    const bool is_taken = mutex_.try_lock(&context.inner_) == detail::lock_outcome::locked;
-    is_taken ? detail::note_locked(this) : detail::note_refused(this);
-    return is_taken;
+    if (mutex_.try_lock(&context.inner_) != detail::lock_outcome::locked) {
+      return false;
+    }
+    detail::note_locking(this, &context, at);  // As if it had waited, which it might have.
+    detail::note_locked(this);
+    return true;
   }
   [[nodiscard]] result<void> take(acquire_context* context, deadline until, const std::stop_token& stop,
                                   place at) noexcept {

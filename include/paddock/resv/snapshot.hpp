@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// `fence_snapshot`: the fences that a reservation had at one moment, each with a reference.
+/// `fence_snapshot`: the fences that were pending in a reservation, each with a reference; taken without its lock, what
+/// comes or goes meanwhile may be in it or not.
 #pragma once
 
 #include <algorithm>

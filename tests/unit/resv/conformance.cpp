@@ -180,12 +180,18 @@ TEST_CASE("R21 unlocked iteration while another thread adds until the list grows
   constexpr std::size_t added = 2000;
   reservation r;
   std::atomic<bool> over{false};
+  std::atomic<std::size_t> so_far{0};
+  std::atomic<bool> walking{false};
   std::vector<fence_ptr> fences = test::make_fences(added);
   bool all_added = true;  // No assertion while two threads run: Catch2 has one context for both.
   std::thread adder([&] {
     for (const fence_ptr& each : fences) {
       const auto lock = r.lock();
       all_added = all_added && lock && r.reserve(*lock, 1) && r.add(*lock, each, usage::read);
+      ++so_far;
+      while (!walking) {
+        std::this_thread::yield();
+      }
     }
     over = true;
   });
@@ -203,7 +209,13 @@ TEST_CASE("R21 unlocked iteration while another thread adds until the list grows
         total = 0;
       }
       live = live && f->name() != nullptr && !f->is_signaled();
-      ++total;
+      if (++total == 1) {
+        walking = true;
+        // Here the list grows under the walk.
+        for (const std::size_t enough = 2 * so_far + 16; so_far < enough && !over;) {
+          std::this_thread::yield();
+        }
+      }
     }
     most = std::max(most, total);
   }
@@ -212,7 +224,7 @@ TEST_CASE("R21 unlocked iteration while another thread adds until the list grows
   CHECK(total == added);
   CHECK(most == added);
   CHECK(live);
-  INFO(restarts << " restarts");
+  CHECK(restarts > 0);
   CHECK(pending(r).size() == added);
   for (const fence_ptr& each : fences) {
     each->signal();

@@ -131,7 +131,7 @@ TEST_CASE("a signal does not part those who look for a page", "[threads]") {
   struct sigaction before {};
   REQUIRE(::sigaction(SIGUSR1, &act, &before) == 0);
   // Somebody else looks meanwhile, for long.
-  const unique_fd own = unique_fd::adopt(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const unique_fd own = unique_fd::adopt(::open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   REQUIRE(::flock(own.get(), LOCK_EX) == 0);
   result<page*> found = fail(errc::busy, "not yet");
   std::thread looking([&] { found = detail::process_page<page>("paddock-test-signal"); });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The fences of a reservation; its lock has lock.cpp.
+#include <paddock/resv/cursor.hpp>
 #include <paddock/resv/reservation.hpp>
 
 #include <algorithm>
@@ -533,6 +534,29 @@ TEST_CASE("a release operation may look at the reservation that its fence left")
   CHECK(collect(state.r) == 0);
   CHECK(state.freed == 1);
   CHECK(state.was_locked);
+}
+
+TEST_CASE("what runs while a reservation is destroyed may look at it") {
+  struct asking {
+    const reservation* r{nullptr};
+    int freed{0};
+  } state;
+  static constexpr fence_ops ops{.release = [](fence& f) noexcept {
+    auto& s = *static_cast<asking*>(f.source());
+    CHECK(s.r->test_signaled(usage::bookkeep));
+    CHECK(s.r->snapshot(usage::bookkeep)->size() == 0);
+    CHECK_FALSE(fence_cursor(*s.r, usage::bookkeep).next());
+    ++s.freed;
+  }};
+  constexpr int jobs = 3;
+  {
+    reservation r;
+    state.r = &r;
+    for (int i = 0; i < jobs; ++i) {
+      add(r, make_fence(&ops, &state), usage::read);
+    }
+  }
+  CHECK(state.freed == jobs);
 }
 
 TEST_CASE("what runs while a fence is dropped may add, reserve and collect") {
