@@ -108,9 +108,9 @@ class errno_index {
     std::uint8_t next = 0;
     for (int sys_errno = 0; sys_errno < end_of_errnos; ++sys_errno) {
       first_[static_cast<std::size_t>(sys_errno)] = next;
-      for (std::uint8_t row = 0; row < errno_table.size(); ++row) {
+      for (std::size_t row = 0; row < errno_table.size(); ++row) {
         if (errno_table[row].sys_errno == sys_errno) {
-          rows_[next++] = row;
+          rows_[next++] = static_cast<std::uint8_t>(row);
         }
       }
     }

@@ -262,7 +262,7 @@ class checker {
   /// Of a reservation that is locked: what says so to the thread that locked it, by which context, and where.
   struct owned {
     std::shared_ptr<std::atomic<bool>> alive;
-    const void* context;
+    const void* context{nullptr};
     place at;
   };
   /// That one kind was taken under another: where that was held, and where this was taken.
