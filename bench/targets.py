@@ -297,7 +297,7 @@ _COUNTED = "It makes a handle that is counted, for which it allocates."
 BEYOND = {
     "ioctl: DMA_BUF_IOCTL_SYNC, a probe": "The kernel refuses, and the errno is looked up by the call's name, as of every error.",
     "ioctl: DMA_HEAP_IOCTL_ALLOC, 4 KiB": "It makes a buffer that knows its size and which one it is: one fstat.",
-    "ioctl: UDMABUF_CREATE, 4 KiB": "As the heaps' allocation: one fstat.",
+    "ioctl: UDMABUF_CREATE, 4 KiB": "It asks the memory's seals before, since older kernels let some pass, and its own size afterwards: one fcntl, one fstat.",
     "ioctl: DRM_IOCTL_PRIME_HANDLE_TO_FD": "As the heaps' allocation: one fstat.",
     "ioctl: DRM_IOCTL_SYNCOBJ_CREATE": _COUNTED,
     "ioctl: DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE": _COUNTED,

@@ -25,6 +25,7 @@
 
 #include "buffers.hpp"
 #include "fences.hpp"
+#include "reservations.hpp"
 #include "violations.hpp"
 
 using namespace paddock;
@@ -366,22 +367,30 @@ TEST_CASE("a context that goes while it holds a reservation that another thread 
 TEST_CASE("one mistake is told once") {
   const violations found;
   reservation r;
-  const reservation other;
-  fence_context queue("queue", std::chrono::seconds(1));
-  const fence_ptr job = *queue.create();
-  {
-    const auto lock = r.lock();
-    REQUIRE(r.reserve(*lock, 1));
-    REQUIRE(r.add(*lock, job, usage::write));
+  reservation busy;
+  const fence_ptr job = make_fence();
+  const auto jobs = make_fences(3);
+  add(r, job, usage::write);
+  for (const fence_ptr& each : jobs) {
+    add(busy, each, usage::write);
   }
+  const reservation idle;
   {
     const signaling_section section;
-    CHECK(r.wait(usage::write, deadline::in(std::chrono::microseconds(1))) == wait_status::timed_out);
-    found.check_one(rule::wait_while_signaling, __LINE__ - 1, __LINE__ - 2);
-    CHECK(other.wait(usage::write, long_enough()) == wait_status::signaled);
-    found.check_one(rule::wait_while_signaling, __LINE__ - 1, __LINE__ - 4);
+    const unsigned entered = __LINE__ - 1;
+    CHECK(r.wait(usage::write, shortly()) == wait_status::timed_out);
+    found.check_one(rule::wait_while_signaling, __LINE__ - 1, entered);
+    CHECK(idle.wait(usage::write, long_enough()) == wait_status::signaled);
+    found.check_one(rule::wait_while_signaling, __LINE__ - 1, entered);
     CHECK(r.dependencies(access::write));
-    found.check_one(rule::allocate_while_signaling, __LINE__ - 1, __LINE__ - 6);
+    found.check_one(rule::allocate_while_signaling, __LINE__ - 1, entered);
+    std::jthread late([&] {
+      for (const fence_ptr& each : jobs) {
+        each->signal();
+      }
+    });
+    CHECK(busy.wait(usage::write, long_enough()) == wait_status::signaled);
+    found.check_one(rule::wait_while_signaling, __LINE__ - 1, entered);
     const auto held = r.try_lock();
     lock_set locks(duplicates::refused, deadline::now());
     CHECK_FALSE(locks.lock_all([&] { return locks.lock(r); }));

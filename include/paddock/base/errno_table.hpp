@@ -4,6 +4,7 @@
 /// row may name the call; a row without a call is the general meaning. docs/errors.md is checked against it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -26,7 +27,7 @@ inline constexpr auto errno_table = std::to_array<errno_row>({
     {"DMA_BUF_IOCTL_IMPORT_SYNC_FILE", EINVAL, errc::bad_fd},
     {"DMA_HEAP_IOCTL_ALLOC", ENOTTY, errc::bad_fd},
     {"UDMABUF_CREATE", EBADFD, errc::bad_fd},
-    {"UDMABUF_CREATE", EINVAL, errc::limit_reached},  // Unless the memory is found to be unfit.
+    {"UDMABUF_CREATE", EINVAL, errc::limit_reached},  // Unless the window is found to leave the memory.
     {"UDMABUF_CREATE_LIST", EBADFD, errc::bad_fd},
     {"UDMABUF_CREATE_LIST", EINVAL, errc::limit_reached},
     {"open(/dev/udmabuf)", ENOENT, errc::unsupported_by_kernel},
@@ -126,7 +127,10 @@ class errno_index {
   }
 
  private:
-  static constexpr int end_of_errnos = 134;  ///< Linux has 1 to 133.
+  static constexpr int end_of_errnos =
+      1 + std::max_element(errno_table.begin(), errno_table.end(), [](const errno_row& a, const errno_row& b) {
+            return a.sys_errno < b.sys_errno;
+          })->sys_errno;
   static_assert(errno_table.size() < 256);
 
   std::array<std::uint8_t, end_of_errnos + 1> first_{};

@@ -7,6 +7,7 @@
 #if defined(PADDOCK_CHECKED)
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <algorithm>
 #include <atomic>
@@ -63,7 +64,8 @@ struct violation {
   place second;
 };
 
-/// Called in the thread that broke the rule, without any lock. It must not throw.
+/// Called in the thread that broke the rule, without any lock but those that the thread has: it must not lock the
+/// reservation that it is told of, nor throw.
 using violation_handler = void (*)(const violation&) noexcept;
 
 /// The default: a few lines on stderr.
@@ -222,13 +224,13 @@ class checker {
   [[nodiscard]] static place code_place(const void* code) {
     place at;
     Dl_info found{};
-    if (::dladdr(code, &found) != 0) {
+    link_map* loaded = nullptr;
+    if (::dladdr1(code, &found, reinterpret_cast<void**>(&loaded), RTLD_DL_LINKMAP) != 0) {
       at.file = found.dli_fname != nullptr ? found.dli_fname : "";
       at.function = found.dli_sname;
       if (at.function == nullptr) {
         // Before the address where the call returns to, for tools that ask for the line of an instruction.
-        const auto offset =
-            reinterpret_cast<std::uintptr_t>(code) - 1 - reinterpret_cast<std::uintptr_t>(found.dli_fbase);
+        const auto offset = reinterpret_cast<std::uintptr_t>(code) - 1 - (loaded != nullptr ? loaded->l_addr : 0);
         shared& s = state();
         const std::lock_guard guard(s.mutex);
         at.function = s.words.insert(fmt::format("the code at {:#x} (see addr2line)", offset)).first->c_str();

@@ -35,8 +35,8 @@ struct udmabuf_window {
   std::uint64_t size{0};
 };
 
-/// An open /dev/udmabuf. What the kernel answers with one EINVAL for all is told apart here, by a look at the memory
-/// after the call, which costs nothing where it succeeds.
+/// An open /dev/udmabuf. What the kernel answers with one EINVAL for all is told apart here: the seals before the call,
+/// since kernels before 6.13 let some pass, and the rest after it, which costs nothing where it succeeds.
 class udmabuf_device {
  public:
   /// Errors: unsupported_by_kernel (no such node), permission (often the group "kvm" may open it).
@@ -59,17 +59,17 @@ class udmabuf_device {
  private:
   explicit udmabuf_device(unique_fd fd) noexcept : fd_(std::move(fd)) {}
 
-  /// What the arguments alone tell.
+  /// What the arguments and the seals tell.
   [[nodiscard]] static result<void> check(const udmabuf_window& window) noexcept;
-  /// Why the kernel may have refused it.
-  [[nodiscard]] static result<void> check_memory(const udmabuf_window& window) noexcept;
+  /// Whether it lies in its memory.
+  [[nodiscard]] static result<void> check_range(const udmabuf_window& window) noexcept;
   /// The kernel's EINVAL that is no window's fault is a limit that root can raise: the error says which.
   [[nodiscard]] static result<dma_buf_fd> adopt_or_explain(const result<int>& made,
                                                            std::span<const udmabuf_window> windows,
                                                            const char* limit) noexcept {
     if (!made && made.error().sys_errno == EINVAL) [[unlikely]] {
       for (const udmabuf_window& window : windows) {
-        PADDOCK_TRY_VOID(check_memory(window));
+        PADDOCK_TRY_VOID(check_range(window));
       }
       return fail(error{made.error().code, EINVAL, limit});
     }
@@ -113,10 +113,6 @@ inline result<void> udmabuf_device::check(const udmabuf_window& window) noexcept
   if (window.size == 0) {
     return fail(errc::invalid_argument, "udmabuf window of nothing");
   }
-  return {};
-}
-
-inline result<void> udmabuf_device::check_memory(const udmabuf_window& window) noexcept {
   PADDOCK_TRY(const unsigned seals, memfd::seals_of(window.memory));
   if ((seals & F_SEAL_SHRINK) == 0) {
     return fail(errc::invalid_argument, "udmabuf memory (needs F_SEAL_SHRINK)");
@@ -124,6 +120,10 @@ inline result<void> udmabuf_device::check_memory(const udmabuf_window& window) n
   if ((seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) {
     return fail(errc::invalid_argument, "udmabuf memory (sealed against writing)");
   }
+  return {};
+}
+
+inline result<void> udmabuf_device::check_range(const udmabuf_window& window) noexcept {
   struct stat file {};
   if (::fstat(window.memory.get(), &file) != 0) {
     return fail_errno("fstat");

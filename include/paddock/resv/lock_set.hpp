@@ -79,7 +79,8 @@ class lock_set {
   }
   /// The same for a range whose elements are, or dereference to, reservations or buffers, each with room for so many
   /// fences.
-  /// A range that is gone after the call must not own them: of a temporary container, pointers only.
+  /// A range that is gone after the call must not own them: of a temporary container, pointers only, and a view that is
+  /// not borrowed has a name.
   template <std::ranges::forward_range Range>
   requires(std::is_lvalue_reference_v<Range> || std::ranges::borrowed_range<Range> ||
            std::is_pointer_v<std::ranges::range_value_t<Range>>)

@@ -355,13 +355,13 @@ class reservation {
   template <wait_policy Policy = hybrid_wait>
   [[nodiscard]] result<wait_status> wait(usage upto, deadline until, Policy policy = {},
                                          place at = place::here()) const noexcept {
+    detail::note_wait(until, at);
     list::position where;
-    fence_ptr f = next(where, upto);
-    if (!f) {
-      detail::note_wait(until, at);  // Of the others each wait says so.
-    }
-    for (; f; f = next(where, upto)) {
-      PADDOCK_TRY(const wait_status ended, paddock::wait(*f, until, policy, at));
+    for (fence_ptr f = next(where, upto); f; f = next(where, upto)) {
+      if (f->status() != wait_status::timed_out) {
+        continue;
+      }
+      PADDOCK_TRY(const wait_status ended, wait_for(*f, until, policy));
       if (ended == wait_status::timed_out) {
         return ended;
       }

@@ -116,7 +116,9 @@ TEST_CASE("cache: a mapping that stays is looked after for each job that is comm
       const auto held = buffer->lock();
       REQUIRE(buffer->reservation().reserve(*held, 1));
       const fence_ptr done = make_fence();
+      CHECK((*at.dependencies(*held, access::write))->is_signaled());
       REQUIRE(at.commit(*held, done, access::write));
+      CHECK(*at.dependencies(*held, access::write) == done);
       done->signal();
     }
     use_by_cpu<access::read>(buffer);

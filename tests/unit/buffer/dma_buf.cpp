@@ -58,6 +58,8 @@ TEST_CASE("dma_buf: buffers of one reservation are locked together, and wait for
   const fence_ptr job = make_fence();
   REQUIRE(common.reserve(*held, 1));
   REQUIRE(first->commit(*held, job, access::write));
+  CHECK(*first->dependencies(*held, access::read) == job);
+  CHECK(code_of(second->dependencies(resv_lock(), access::read)) == errc::wrong_lock);
   test_device dev;
   attachment<dma_buf<archetype_exporter>, test_device, movable> at;
   CHECK(code_of(at.attach(second, dev, direction::to_device, deadline::now())) == errc::deadlock);

@@ -44,6 +44,7 @@ void check_wrong_lock(reservation& r, const resv_lock& proof) {
   for (const found& each : before) {
     CHECK(fails_with(r.replace(proof, each.which->context(), by, usage::read), errc::wrong_lock));
   }
+  CHECK(fails_with(r.dependencies(proof, access::write), errc::wrong_lock));
   CHECK(fails_with(r.copy(proof, other), errc::wrong_lock));
   int visited = 0;
   CHECK(fails_with(r.for_each(proof, usage::bookkeep, [&](fence&, usage) { ++visited; }), errc::wrong_lock));

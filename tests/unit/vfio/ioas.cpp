@@ -92,6 +92,12 @@ TEST_CASE("a slice is mapped once for all who ask alike") {
   auto elsewhere = space.map(device.slice(0, 4096), {.at = iova(0x80000)});
   CHECK(elsewhere->iova() == iova(0x80000));
   CHECK(space.map(device.slice(std::uint64_t{6} * 4096, 4096)).error() == errc::not_mappable);
+  // What nobody has is forgotten, and nothing else.
+  CHECK(first->unmap());
+  CHECK(second->unmap());
+  CHECK(space.kernel.slices.size() == 1);
+  CHECK(elsewhere->unmap());
+  CHECK(space.kernel.slices.empty());
 }
 
 TEST_CASE("revocation unmaps before it returns, and keeps the address until the holder goes") {
