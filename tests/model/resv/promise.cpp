@@ -84,14 +84,41 @@ struct given_up : resv_suite<given_up<Asymmetric>, 3, Asymmetric> {
   atomic<bool> stop{false};
 };
 
-/// The older context waits for a lock, and is promised it; then it wants the lock that the younger one holds, who wants
-/// the first one too. Whoever comes while that is free and promised has to learn who took it.
-template <bool Asymmetric>
-struct to_a_context : resv_suite<to_a_context<Asymmetric>, 3, Asymmetric> {
+/// Two locks, and two contexts that want both.
+template <class Suite, bool Asymmetric>
+struct two_locks : resv_suite<Suite, 3, Asymmetric> {
   void before() {
     older.stamp = 1;
     younger.stamp = 2;
   }
+  /// The younger one, which has the second lock, gets the first or lets go.
+  void want_first_with_second() {
+    const lock_outcome outcome = lock(first, &younger);
+    if (outcome == lock_outcome::locked) {
+      first.unlock(&younger);
+    } else {
+      RL_ASSERT(outcome == lock_outcome::deadlock);
+    }
+    second.unlock(&younger);
+  }
+  void after() {
+    expect_free(first);
+    expect_free(second);
+  }
+  mutex first;
+  mutex second;
+  ww_context older;
+  ww_context younger;
+};
+
+/// The older context waits for a lock, and is promised it; then it wants the lock that the younger one holds, who wants
+/// the first one too. Whoever comes while that is free and promised has to learn who took it.
+template <bool Asymmetric>
+struct to_a_context : two_locks<to_a_context<Asymmetric>, Asymmetric> {
+  using two_locks<to_a_context, Asymmetric>::first;
+  using two_locks<to_a_context, Asymmetric>::second;
+  using two_locks<to_a_context, Asymmetric>::older;
+  using two_locks<to_a_context, Asymmetric>::younger;
   void thread(unsigned index) {
     if (index == 0) {
       RL_ASSERT(lock(first, nullptr) == lock_outcome::locked);
@@ -104,23 +131,9 @@ struct to_a_context : resv_suite<to_a_context<Asymmetric>, 3, Asymmetric> {
       first.unlock(&older);
     } else {
       RL_ASSERT(lock(second, &younger) == lock_outcome::locked);
-      const lock_outcome outcome = lock(first, &younger);
-      if (outcome == lock_outcome::locked) {
-        first.unlock(&younger);
-      } else {
-        RL_ASSERT(outcome == lock_outcome::deadlock);
-      }
-      second.unlock(&younger);
+      this->want_first_with_second();
     }
   }
-  void after() {
-    expect_free(first);
-    expect_free(second);
-  }
-  mutex first;
-  mutex second;
-  ww_context older;
-  ww_context younger;
 };
 
 /// The lock says that it is promised, and nobody is left who wants that: the only one who was promised it gave up while
@@ -128,10 +141,13 @@ struct to_a_context : resv_suite<to_a_context<Asymmetric>, 3, Asymmetric> {
 /// makes the promise anew, so that the younger context, which holds what the older one wants next, sleeps for the
 /// promise. It has to learn that the lock is the older context's.
 template <bool Asymmetric>
-struct to_nobody : resv_suite<to_nobody<Asymmetric>, 3, Asymmetric> {
+struct to_nobody : two_locks<to_nobody<Asymmetric>, Asymmetric> {
+  using two_locks<to_nobody, Asymmetric>::first;
+  using two_locks<to_nobody, Asymmetric>::second;
+  using two_locks<to_nobody, Asymmetric>::older;
+  using two_locks<to_nobody, Asymmetric>::younger;
   void before() {
-    older.stamp = 1;
-    younger.stamp = 2;
+    two_locks<to_nobody, Asymmetric>::before();
     RL_ASSERT(first.try_lock(&owner) == lock_outcome::locked);
     RL_ASSERT(second.try_lock(&younger) == lock_outcome::locked);
   }
@@ -153,24 +169,10 @@ struct to_nobody : resv_suite<to_nobody<Asymmetric>, 3, Asymmetric> {
       RL_ASSERT(lock(first, nullptr) == lock_outcome::locked);
       first.unlock(nullptr);
     } else {
-      const lock_outcome outcome = lock(first, &younger);
-      if (outcome == lock_outcome::locked) {
-        first.unlock(&younger);
-      } else {
-        RL_ASSERT(outcome == lock_outcome::deadlock);
-      }
-      second.unlock(&younger);
+      this->want_first_with_second();
     }
   }
-  void after() {
-    expect_free(first);
-    expect_free(second);
-  }
-  mutex first;
-  mutex second;
   ww_context owner;
-  ww_context older;
-  ww_context younger;
 };
 
 const registered two{"promise", "kept, two threads", 7, &run_suite<kept<false, 2, 1>>};
