@@ -98,7 +98,8 @@ TEST_CASE("udmabuf tells a missing node from one that may not be opened") {
   CHECK(device.error().sys_errno == ENOENT);
 }
 
-// What the arguments tell can be seen with any node; what the memory tells is in tests/vm/cases/kernel_buffers.cpp.
+// What is checked before the kernel is called can be seen with any node; a window that leaves its memory is found
+// afterwards, see tests/vm/cases/kernel_buffers.cpp.
 TEST_CASE("udmabuf refuses windows with the reason that the kernel does not give") {
   const auto device = udmabuf_device::open("/dev/null");
   REQUIRE(device);
@@ -115,7 +116,15 @@ TEST_CASE("udmabuf refuses windows with the reason that the kernel does not give
   CHECK(code({fd, page / 2, page}) == errc::misaligned);
   CHECK(code({fd, 0, page / 2}) == errc::misaligned);
   CHECK(code({fd, 0, 0}) == errc::invalid_argument);
+  CHECK(code({borrowed_fd(), 0, page}) == errc::bad_fd);
+  CHECK(code({device->fd(), 0, page}) == errc::bad_fd);
   CHECK(device->create(std::span<const udmabuf_window>()).error() == errc::invalid_argument);
+
+  const unique_fd unsealed = unique_fd::adopt(::memfd_create("t", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  REQUIRE(::ftruncate(unsealed.get(), static_cast<off_t>(page)) == 0);
+  CHECK(code({unsealed, 0, page}) == errc::invalid_argument);
+  REQUIRE(::fcntl(unsealed.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_WRITE) == 0);
+  CHECK(code({unsealed, 0, page}) == errc::invalid_argument);
 
   // All is well with this one: the kernel is asked, and /dev/null has no such ioctl.
   CHECK(code({fd, page, 3 * page}) == errc::unsupported_by_kernel);

@@ -6,9 +6,9 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <limits>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <vector>
 
