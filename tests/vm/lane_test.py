@@ -3,7 +3,7 @@
 """Proves that the lane cannot call a failure a success.
 
 lane_test.py                    everything, in a folder of its own
-lane_test.py boot FOLDER        only the two boots that the checks look at
+lane_test.py boot FOLDER        only the boots that the checks look at
 lane_test.py check FOLDER NAME  one check of what those boots left
 """
 
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lane import LaneError, build, image, kernel, matrix, topology  # noqa: E402
 from lane.boot import choose_accelerator  # noqa: E402
+from lane.results import console_tail  # noqa: E402
 
 VM = Path(__file__).resolve().parent / "vm"
 SH = "/bin/sh"
@@ -58,6 +59,19 @@ CASES = [
 DEATH = [
     {"name": "runs before", "command": [SH, "-c", "echo I have run"]},
     {"name": "kills the guest", "command": [SH, "-c", CRASH]},
+    {"name": "comes after", "command": [SH, "-c", "echo I must not run"]},
+]
+# The guest's first process stands still, so that it cannot end a case.
+FREEZE = """
+group=/sys/fs/cgroup/frozen; mkdir $group && echo 1 >$group/cgroup.procs && echo 1 >$group/cgroup.freeze && sleep 60
+"""
+ONCE = f"""
+marker="$PADDOCK_VM_RESULTS/frozen once"; test -e "$marker" && exec echo moves again
+touch "$marker"; echo freezes; {FREEZE}"""
+STUCK = [
+    {"name": "freezes the guest once", "timeout": 5, "command": [SH, "-c", ONCE]},
+    {"name": "comes between", "command": [SH, "-c", "echo I have run"]},
+    {"name": "freezes the new guest", "timeout": 5, "command": [SH, "-c", FREEZE]},
     {"name": "comes after", "command": [SH, "-c", "echo I must not run"]},
 ]
 
@@ -116,7 +130,11 @@ def boot(folder: Path) -> None:
     done = vm("cases", "--list", write_list(folder / "death.jsonl", DEATH), "--results", death, "--timeout", 120)
     print(done.stdout, done.stderr, sep="")
     equal(done.returncode, 1)
-    print(f"both boots took {time.monotonic() - begin:.1f} s")
+    done = vm("cases", "--list", write_list(folder / "stuck.jsonl", STUCK), "--results", folder / "stuck",
+              "--timeout", 120, "--grace", 3)
+    print(done.stdout, done.stderr, sep="")
+    equal(done.returncode, 1)
+    print(f"all boots took {time.monotonic() - begin:.1f} s")
 
 
 def check_exit_status(folder: Path) -> None:
@@ -172,6 +190,41 @@ def check_death(folder: Path) -> None:
     contains(text, "did not run: ")
     summary = json.loads((folder / "death/summary.json").read_text())
     equal((summary["passed"], summary["did_not_run"]), (1, 2))
+
+
+def check_stuck(folder: Path) -> None:
+    """A case that the guest cannot end is run once more in a new guest, which has the rest too; and that is told."""
+    status, text = result(folder, "freezes the guest once", "stuck")
+    equal((status, text.endswith("The second run:\nmoves again\n")), (0, True))
+    contains(text, "could not end a case whose time was over")
+    contains(text, "current_count = ")
+    contains(text, "RIP=")
+    kept = folder / "stuck/artefacts"
+    equal((kept / "first-run-of-1-1.log").read_text().startswith("freezes\n"), True)
+    contains((kept / "first-run-of-1-console.log").read_text(), "case 1 begins")
+    equal(result(folder, "comes between", "stuck"), (0, "I have run\n"))
+    # One of them in a run may be the machine's fault.
+    status, text = result(folder, "freezes the new guest", "stuck")
+    equal(status, 1)
+    contains(text, "did not run to its end")
+    equal(result(folder, "comes after", "stuck")[0], 1)
+    summary = json.loads((folder / "stuck/summary.json").read_text())
+    equal((summary["passed"], summary["did_not_run"], summary["run_twice"]), (2, 2, 1))
+    contains(json.loads((kept.parent / "1.json").read_text())["first_run"], "could not end a case")
+
+
+def check_console(folder: Path) -> None:
+    """Of a long console the first words of the case that ran are told, and the last ones; of a panic its beginning."""
+    console = folder / "a console"
+    begins, words = "paddock: case 7 begins", [f"line {number}" for number in range(9)]
+    for lines, tail in (
+        (["before", begins, *words[:7]], [begins, *words[:7]]),
+        (["before", begins, *words, *words], [begins, *words[:3], "... 11 lines ...", *words[-4:]]),
+        (words, words[-4:]),
+        ([begins, "Kernel panic", *words], ["Kernel panic", *words[:3]]),
+    ):
+        console.write_text("\r\n".join(lines) + "\r\n")
+        equal(console_tail(console, 4).splitlines(), tail)
 
 
 def check_stale(folder: Path) -> None:

@@ -22,12 +22,22 @@ from .topology import Topology
 
 # Folders of the host that the guest's own mounts hide.
 HIDDEN = ("/tmp", "/run", "/dev/shm")
-# A guest that cannot kill a case's processes gets this long beyond the case's own timeout.
-GRACE = 20
+# A guest that cannot kill a case's processes gets this long beyond the case's own timeout, in seconds.
+GRACE = 20.0
+
+
+# What is worth telling of a guest that is stuck, of what QEMU's monitor answers.
+WORDS_OF_LAPIC = ("LVTT\t", "Timer", "ISR", "IRR")
+WORDS_OF_REGISTERS = ("CPU#", "RIP=")
 
 
 class GuestDied(LaneError):
     """The guest is gone, or does not answer any more."""
+
+
+class GuestStuck(GuestDied):
+    """The time of a case is over, and the guest cannot end it: the kernel hangs, the emulator does, or the case has a
+    process that is stuck in the kernel."""
 
 
 class TotalTimeout(GuestDied):
@@ -62,6 +72,7 @@ class Machine:
         deadline: float,
         drives: dict[str, Path],
         terminal: bool = False,
+        grace: float = GRACE,
     ):
         self.topology = topology
         self.kernel = kernel
@@ -75,6 +86,7 @@ class Machine:
         self._run = run
         self._drives = drives
         self._terminal = terminal
+        self._grace = grace
         self._log = run / "qemu.log"
         self._process: subprocess.Popen | None = None
         self._words: list[str] = []
@@ -163,8 +175,9 @@ class Machine:
         return GuestDied(what + (f"; QEMU says: {message}" if message else "")
                          + (f"\nThe console's last lines:\n{tail}" if tail else "; its console is empty"))
 
-    def _next_word(self, deadline: float, late: str, tick: Callable[[], None] | None = None) -> str:
-        """The next line from the guest. Meanwhile serves the cases' requests and calls `tick` often."""
+    def _next_word(self, deadline: float, late: str | None, tick: Callable[[], None] | None = None) -> str | None:
+        """The next line from the guest. Meanwhile serves the cases' requests and calls `tick` often. After the deadline
+        the guest has died because it is `late`; without such words, None."""
         while True:
             self._words += self._lane.lines()
             for event in self._qmp.events():
@@ -188,6 +201,8 @@ class Machine:
             if now > self.deadline:
                 raise TotalTimeout(str(self._died("the time for the whole run is over")))
             if now > deadline:
+                if late is None:
+                    return None
                 raise self._died(late)
             select.select([self._lane, self._qmp, self._requests], [], [], 0.03 if tick else 0.2)
 
@@ -217,8 +232,24 @@ class Machine:
     def run(self, number: str, seconds: float, tick: Callable[[], None] | None = None) -> tuple[int, float]:
         """Runs the script NUMBER.sh of the results folder; returns its exit status and how long it took."""
         self._lane.send(f"run {number} {seconds:g}")
-        late = "the guest could not end a case whose time was over"
-        return self._done(number, self._next_word(time.monotonic() + seconds + GRACE, late, tick))
+        word = self._next_word(time.monotonic() + seconds + self._grace, None, tick)
+        if word is None:
+            what = "the guest could not end a case whose time was over"
+            raise GuestStuck(f"{self._died(what)}\nIts processors:\n{self._processors()}")
+        return self._done(number, word)
+
+    def _processors(self) -> str:
+        """Where each processor stands, and how it is interrupted: see README.md, What QEMU cannot do."""
+        asked = []
+        try:
+            for number in range(self.topology.cpus):
+                lapic = self._qmp.monitor(f"info lapic {number}").splitlines()
+                asked += [f"processor {number}: {line}" for line in lapic if line.startswith(WORDS_OF_LAPIC)]
+            registers = self._qmp.monitor("info registers -a")
+            asked += [line for line in registers.splitlines() if line.startswith(WORDS_OF_REGISTERS)]
+        except LaneError as error:
+            asked.append(str(error))
+        return "\n".join(asked)
 
     def shell(self) -> int:
         """Runs shell.sh of the results folder on the terminal."""
@@ -235,7 +266,7 @@ class Machine:
     def finish(self) -> None:
         """Ends the guest in good order, so that drives which the caller gave have all that was written to them."""
         self._lane.send("end")
-        if self._next_word(time.monotonic() + GRACE, "the guest did not end") != "bye":
+        if self._next_word(time.monotonic() + self._grace, "the guest did not end") != "bye":
             raise self._died("the guest did not end in good order")
         try:
             self._qmp.execute("quit")

@@ -84,6 +84,10 @@ class Qmp(LineSocket):
             raise LaneError(reply["error"]["desc"])
         return reply["return"]
 
+    def monitor(self, command: str) -> str:
+        """What QEMU's monitor for people answers."""
+        return self.execute("human-monitor-command", **{"command-line": command})
+
     def pci_addresses(self) -> dict[str, str]:
         """QEMU id -> the address that the guest has given the device."""
         addresses = {}

@@ -17,18 +17,25 @@ SKIPPED = 77
 DEFAULT_TIMEOUT = 60
 GUEST_TOOLS = "/run/paddock/bin"
 GUEST_RESULTS = "/run/paddock/results"
+CASE_BEGINS = re.compile(r"paddock: case \d+ begins")  # As the guest's first process writes it.
 _PASSED_ON = re.compile(r"PATH|HOME|LANG|TERM|LD_LIBRARY_PATH|\w+SAN_OPTIONS|PADDOCK_\w+")
 
 
 def console_tail(path: Path, count: int = 25) -> str:
-    """The console's last lines; if the kernel panicked, from that line on, since a long trace follows it."""
+    """The console's last lines, and before them the first ones of the case that ran, since a kernel may repeat its last
+    words for long; if it panicked, the lines from there on, since a long trace follows."""
     try:
         lines = path.read_text(errors="replace").replace("\r", "").splitlines()
     except OSError:
         return ""
-    panic = next((number for number, line in enumerate(lines) if "Kernel panic" in line), len(lines))
-    begin = min(panic, max(0, len(lines) - count))
-    return "\n".join(lines[begin : begin + count])
+    for number, line in enumerate(lines):
+        if "Kernel panic" in line:
+            return "\n".join(lines[number : number + count])
+    begin = max((number for number, line in enumerate(lines) if CASE_BEGINS.match(line)), default=len(lines))
+    first = lines[begin : begin + count]
+    last = lines[max(begin + len(first), len(lines) - count) :] if first else lines[-count:]
+    skipped = len(lines) - begin - len(first) - len(last)
+    return "\n".join([*first, *([f"... {skipped} lines ..."] if skipped > 0 else []), *last])
 
 
 @dataclass
@@ -152,13 +159,16 @@ class Results:
         (self.folder / f"{number}.sh").write_text(case.script(machine))
         (self.folder / f"{number}.log").touch()
 
-    def prepare_again(self, number: int, case: Case, machine: dict[str, str]) -> None:
-        """For a second run of a case: the log of the first one stays beside the new one."""
-        (self.folder / f"{number}.log").rename(self.folder / "artefacts" / f"{number}-first-run.log")
-        self.prepare(number, case, machine)
+    def set_aside(self, number: int, case: Case, fault: str) -> None:
+        """Before a second run of a case, in a new guest: the log and console of the first one go to the artefacts, and
+        the new log begins with the reason."""
+        for name in (f"{number}.log", self.console.name):
+            (self.folder / name).rename(self.folder / "artefacts" / f"first-run-of-{number}-{name}")
+        (self.folder / f"{number}.log").write_text(f"The first run of {case.name!r}: {fault}\nThe second run:\n")
 
-    def record(self, number: int, case: Case, status: int, seconds: float) -> None:
-        stamp = {"program": [case.command[0], case.program_stamp()]}
+    def record(self, number: int, case: Case, status: int, seconds: float, first_run: str | None) -> None:
+        """`first_run` is why it was run twice, if it was."""
+        stamp = {"program": [case.command[0], case.program_stamp()], "first_run": first_run}
         self._write(f"{number}.json", {"name": case.name, "rc": status, "seconds": seconds} | stamp)
 
     def summarize(self, reason: str | None) -> dict:
@@ -172,6 +182,7 @@ class Results:
             "skipped": statuses.count(SKIPPED),
             "failed": sum(status not in (0, SKIPPED) for status in statuses),
             "did_not_run": verdicts.count(None),
+            "run_twice": sum(bool(verdict and verdict["first_run"]) for verdict in verdicts),
             "ended_early": reason,
         }
         self._write("summary.json", summary)
