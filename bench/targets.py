@@ -431,8 +431,8 @@ WHY = {
     ("get and put, 2 threads", "boost::intrusive_ptr"): "A put here looks first whether it holds the last reference. "
     "That saves the locked instruction where it does; elsewhere the line may leave between the look and the count.",
     **{
-        ("signal to wake, spinning", peer): "A bare loop over is_signaled() of the same fence takes what the floor takes; the "
-        "rest is wait() around it, with its deadline."
+        ("signal to wake, spinning", peer): "Both spin on one line, with a pause between two looks; one pause more or less "
+        "is the difference."
         for peer in ("std::latch", "raw futex", "kernel steps", "std::atomic")
     },
     ("get and put, 2 threads", "std::shared_ptr"): "As with boost::intrusive_ptr.",

@@ -21,12 +21,12 @@ namespace {
 template <class Event>
 void add_and_remove(benchmark::State& state) {
   constexpr int pairs = 200;
-  Event event;
+  on_own_line<Event> event;
   const auto work = [&] {
     typename Event::node node;
     for (int i = 0; i < pairs; ++i) {
-      event.add(node);
-      event.remove(node);
+      event.it.add(node);
+      event.it.remove(node);
     }
   };
   measure_duo(
@@ -34,11 +34,12 @@ void add_and_remove(benchmark::State& state) {
 }
 
 template <class Pointer>
-void get_and_put(benchmark::State& state, const Pointer& held) {
+void get_and_put(benchmark::State& state, Pointer made) {
   constexpr int pairs = 400;
+  const on_own_line<Pointer> held{std::move(made)};
   const auto work = [&] {
     for (int i = 0; i < pairs; ++i) {
-      const Pointer copy(held);
+      const Pointer copy(held.it);
       keep(copy.get());
     }
   };
@@ -48,11 +49,11 @@ void get_and_put(benchmark::State& state, const Pointer& held) {
 
 void two_xadds(benchmark::State& state) {
   constexpr int pairs = 400;
-  alignas(64) std::atomic<std::uint32_t> count{1};
+  on_own_line<std::atomic<std::uint32_t>> count{1};
   const auto work = [&] {
     for (int i = 0; i < pairs; ++i) {
-      count.fetch_add(1, std::memory_order_relaxed);
-      keep(count.fetch_sub(1, std::memory_order_acq_rel));
+      count.it.fetch_add(1, std::memory_order_relaxed);
+      keep(count.it.fetch_sub(1, std::memory_order_acq_rel));
     }
   };
   measure_duo(
@@ -82,17 +83,11 @@ struct bare_line {
   }
 };
 
-/// One event on a line of its own.
-template <class Event>
-struct alignas(64) lonely {
-  Event event;
-};
-
 /// From a signal to the other thread's next step, there and back over fresh events.
 template <class Event>
 void signal_to_wake(benchmark::State& state) {
   constexpr std::size_t exchanges = 16;
-  pen<lonely<Event>, 2 * exchanges> events;
+  pen<on_own_line<Event>, 2 * exchanges> events;
   measure_duo(
       state, [&] { events.fill(2 * exchanges); },
       [&](duo& both) {
@@ -101,15 +96,15 @@ void signal_to_wake(benchmark::State& state) {
             [&] {
               here = time([&] {
                 for (std::size_t i = 0; i < exchanges; ++i) {
-                  events[2 * i].event.signal();
-                  events[2 * i + 1].event.wait();
+                  events[2 * i].it.signal();
+                  events[2 * i + 1].it.wait();
                 }
               });
             },
             [&] {
               for (std::size_t i = 0; i < exchanges; ++i) {
-                events[2 * i].event.wait();
-                events[2 * i + 1].event.signal();
+                events[2 * i].it.wait();
+                events[2 * i + 1].it.signal();
               }
             });
         return here / (2 * exchanges);
