@@ -334,6 +334,7 @@ struct relacy_traits {
   }
   [[nodiscard]] static detail::run_queue<relacy_traits>*& queue() { return thread_states[rl::thread_index()].queue; }
   static void about_to_write(const void*) noexcept {}
+  static void pause_for_line() noexcept {}
   static void backoff(unsigned, rl::debug_info where = here()) { rl::ctx().yield(1, where); }
 
   /// The futex. It orders nothing: that is left to the word. A sleeper wakes without cause now and then, in random

@@ -25,7 +25,7 @@ class run_queue;
 ///   queued    the fence          the node added before               the node added after, or null: not filled in yet
 ///   claimed   signaling thread   the node that runs before, or, for  the node that runs after
 ///                                the first of a fence, its state word
-///   running   signaling thread   the run that called it              –
+///   running   signaling thread   the run that called it              the node that runs after, if there was another
 ///
 /// The stage is in the two lowest bits of owner_; claimed and running are told apart in older_, by the thread itself.
 template <class Traits>
@@ -106,7 +106,12 @@ class run_queue {
     current = &queue;
     if (newest->older() == nullptr) {
       newest->owner_.store(Traits::self() | node::claimed, order::claim);
-      queue.run_one(*newest, signaled_word::outcome(word));
+      queue.call(*newest, signaled_word::outcome(word));
+      if (queue.left_) [[unlikely]] {
+        queue.left_ = false;
+      } else {
+        newest->owner_.store(node::idle, order::done);  // As in run_all().
+      }
     } else {
       queue.append(newest, word);
     }
@@ -168,6 +173,7 @@ class run_queue {
     end_.older_.store(node::bits(newest), order::link);
   }
 
+  /// The node that is called stays the first of the ring until it has returned.
   [[gnu::noinline]] void run_all() noexcept {
     fence_outcome outcome;
     for (node* n = end_.newer_.get(); n != &end_; n = end_.newer_.get()) {
@@ -175,24 +181,50 @@ class run_queue {
       if (!node::is_node(before)) {
         outcome = signaled_word::outcome(before);
       }
-      node* const next = n->newer_.get();
-      end_.newer_.set(next);
-      if (next->older() == n) {
-        next->older_.store(node::bits(&end_), order::link);
+      call(*n, outcome);
+      if (left_) [[unlikely]] {
+        left_ = false;
+        continue;
       }
-      run_one(*n, outcome);
+      // The older_ of the next one, be it the end, still leads here. Nobody follows it: the next one is called at once,
+      // and behind the last one the run ends.
+      end_.newer_.set(n->newer_.get());
+      // order: done, a release: whoever sees the node idle sees all that the callback did, and may free the node.
+      n->owner_.store(node::idle, order::done);
     }
   }
 
   /// Requires: the node is claimed.
-  void run_one(node& n, const fence_outcome& outcome) noexcept {
+  void call(node& n, const fence_outcome& outcome) noexcept {
     n.older_.store(called_by_this(), order::link);
     n.run_(static_cast<typename Traits::callback&>(n), outcome);
-    if (left_) [[unlikely]] {
-      left_ = false;
-    } else {
-      // order: done, a release: whoever sees the node idle sees all that the callback did, and may free the node.
-      n.owner_.store(node::idle, order::done);
+  }
+
+  /// The node that is called is not this run's any more: it is retired, or about to be queued anew. True if it has left
+  /// the ring; one that is the only one of its fence was never in it.
+  bool leave(node& called) noexcept {
+    left_ = true;
+    if (end_.newer_.get() != &called) {
+      return false;
+    }
+    node* const next = called.newer_.get();
+    end_.newer_.set(next);
+    if (next->older() == &called) {
+      next->older_.store(node::bits(&end_), order::link);
+    }
+    return true;
+  }
+  /// Takes back leave(), which returned `was_in_ring`.
+  void rejoin(node& called, bool was_in_ring) noexcept {
+    left_ = false;
+    called.older_.store(called_by_this(), order::link);
+    if (was_in_ring) {
+      node* const next = end_.newer_.get();
+      if (next->older() == &end_) {
+        next->older_.store(node::bits(&called), order::link);
+      }
+      called.newer_.set(next);
+      end_.newer_.set(&called);
     }
   }
 
@@ -201,7 +233,9 @@ class run_queue {
     return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this)) | node::run_bit;
   }
 
-  node end_;          ///< Not a callback: newer_ is the first node to run, older_ the last, once append() was called.
+  /// Not a callback: newer_ is the node that is called, or else the first to run, older_ the last, once append() was
+  /// called.
+  node end_;
   bool left_{false};  ///< The node that is called is not the run's any more: it was retired, or queued anew.
 };
 
@@ -295,26 +329,17 @@ class fence_core {
     // Inside its own callback the node leaves the run that called it.
     const std::uintptr_t owner = added.owner_.load(order::link);
     run_queue<Traits>* const run = node::is_claimed_here(owner) ? added.called_by() : nullptr;
-    if (run != nullptr) {
-      run->left_ = true;
-    }
+    const bool was_in_ring = run != nullptr && run->leave(added);
     added.newer_.set(nullptr);
     // order: queue, a release: who retires the node meanwhile finds it and this fence as they are here.
     added.owner_.store(queued_here(), order::queue);
-    do {
-      if (is_signaled(seen)) {
-        if (run != nullptr) {
-          run->left_ = false;
-          added.older_.store(run->called_by_this(), order::link);
-        }
-        added.owner_.store(owner, order::link);
-        return add_outcome::already_signaled;
-      }
-      added.older_.store(seen & node_mask, order::link);
-      // order: add, a release: publishes the node to the signaler, and to removers of its neighbours.
-    } while (
-        !state_.compare_exchange_weak(seen, node::bits(&added) | (seen & ~node_mask), order::add, order::add_look));
-    return add_outcome::added;
+    added.older_.store(seen & node_mask, order::link);
+    // order: add, a release: publishes the node to the signaler, and to removers of its neighbours.
+    if (state_.compare_exchange_weak(seen, node::bits(&added) | (seen & ~node_mask), order::add, order::add_look))
+        [[likely]] {
+      return add_outcome::added;
+    }
+    return add_contended(added, seen, owner, run, was_in_ring);
   }
 
   remove_outcome remove(node& gone) noexcept { return try_remove(gone) ? remove_outcome::removed : settle(gone); }
@@ -324,7 +349,7 @@ class fence_core {
     Traits::about_to_write(&state_);
     // order: remove_look, an acquire: the link of the node as the last remover left it.
     std::uint64_t seen = state_.load(order::remove_look);
-    for (unsigned round = 0;;) {
+    for (unsigned round = 0, lost = 0;;) {
       // order: relaxed; it is this fence's only as long as the state says "pending", which the exchanges check.
       if (is_signaled(seen) || gone.owner_.load(order::link) != queued_here()) {
         return false;
@@ -340,6 +365,7 @@ class fence_core {
         if (state_.compare_exchange_weak(seen, seen & ~node_mask, order::remove_alone, order::remove_look)) {
           break;
         }
+        seen = let_winner_go_on(seen, lost++);
         continue;
       }
       // order: lock_list, an acquire: pairs with the adders' releases and with unlock_list.
@@ -349,6 +375,7 @@ class fence_core {
         }
         break;
       }
+      seen = let_winner_go_on(seen, lost++);
     }
     // order: done, a release: another remover of the same node, which is told that it ran, may free it.
     gone.owner_.store(node::idle, order::done);
@@ -414,6 +441,36 @@ class fence_core {
 
   [[nodiscard]] std::uintptr_t queued_here() const noexcept {
     return reinterpret_cast<std::uintptr_t>(this) | node::queued;
+  }
+
+  /// After an exchange that an adder or a remover lost, for the `lost`th time, to who left `seen`: the winner is likely
+  /// to go on, and goes on faster with the line to itself. Once only, so that nobody starves. Returns the state then.
+  [[gnu::noinline]] std::uint64_t let_winner_go_on(std::uint64_t seen, unsigned lost) noexcept {
+    if (lost > 0 || is_signaled(seen)) {
+      return seen;
+    }
+    Traits::pause_for_line();
+    Traits::about_to_write(&state_);
+    return state_.load(order::remove_look);
+  }
+
+  /// The rest of add() once an exchange was lost. `owner` is what the node had in owner_, `run` what had called it.
+  [[gnu::noinline]] add_outcome add_contended(node& added, std::uint64_t seen, std::uintptr_t owner,
+                                              run_queue<Traits>* run, bool was_in_ring) noexcept {
+    seen = let_winner_go_on(seen, 0);
+    do {
+      if (is_signaled(seen)) {
+        if (run != nullptr) {
+          run->rejoin(added, was_in_ring);
+        }
+        added.owner_.store(owner, order::link);
+        return add_outcome::already_signaled;
+      }
+      added.older_.store(seen & node_mask, order::link);
+      // order: add, as the first time.
+    } while (
+        !state_.compare_exchange_weak(seen, node::bits(&added) | (seen & ~node_mask), order::add, order::add_look));
+    return add_outcome::added;
   }
 
   /// Takes the node out of the links and gives them free; false: another remover of the same node was faster.
@@ -500,8 +557,10 @@ void callback_node<Traits>::retire() noexcept {
         if (!is_claimed_here(owner)) {
           Traits::backoff(round++);
         } else if (run_queue<Traits>* const run = called_by(); run != nullptr) {
-          run->left_ = true;
-          owner_.store(idle, order::link);  // A second call finds nothing that runs here.
+          run->leave(*this);
+          // order: done, a release: another thread that finds the node idle may use it anew. A second call here finds
+          // nothing that runs.
+          owner_.store(idle, order::done);
         } else {
           run_queue<Traits>::take_out(*this);
         }

@@ -88,6 +88,13 @@ struct std_traits {
     }
   }
 
+  /// Some hundred cycles, about what a line takes to a far core and back where this was measured (Zen 5).
+  [[gnu::noinline]] static void pause_for_line() noexcept {
+    for (unsigned round = 0; round < 16; ++round) {
+      spin_pause();
+    }
+  }
+
   /// Sleeps while the word is `seen`, as far as 32 bits can tell. False: the deadline passed.
   [[nodiscard]] static bool sleep(const std::atomic<std::uint64_t>& word, std::uint64_t seen, deadline until) noexcept {
     return futex_sleep(low_half(&word), static_cast<std::uint32_t>(seen), until).has_value();

@@ -26,6 +26,17 @@ struct requeue_and_signal : suite<requeue_and_signal<Where, Threads>, Threads> {
       } else {
         RL_ASSERT(all.next.state.remove(self) == remove_outcome::running_here);
         self.data.set(self.data.get() + 1);
+        // It is back in its run, in front of the neighbour, and may leave it once more.
+        if (Where == neighbour::on_the_first) {
+          const unsigned acts = rl::rand(3);
+          if (acts > 0) {
+            all.taken_out = all.first.state.remove(all.other) == remove_outcome::removed;
+            RL_ASSERT(all.taken_out);
+          }
+          if (acts > 1) {
+            RL_ASSERT(all.last.add(self) == add_outcome::added);
+          }
+        }
       }
     }
     int runs{0};
@@ -60,13 +71,16 @@ struct requeue_and_signal : suite<requeue_and_signal<Where, Threads>, Threads> {
   }
   void after() {
     RL_ASSERT(other.runs.get() <= 1);
+    RL_ASSERT(Where != neighbour::on_the_first || other.runs.get() == (taken_out ? 0 : 1));
     other.retire();
   }
 
   fence first;
   fence next;
+  fence last;
   hopper* node{new hopper};
   bystander other;
+  bool taken_out{false};
 };
 
 /// A callback signals a fence of two and frees the first of them, while another thread frees the second.
@@ -120,6 +134,8 @@ const registered before{"requeue_and_signal", "behind a neighbour", 2,
                         &run_suite<requeue_and_signal<neighbour::on_the_next, 2>>};
 const registered crowd{"requeue_and_signal", "and a second signaler", 1,
                        &run_suite<requeue_and_signal<neighbour::none, 3>>};
+const registered crowd_beside{"requeue_and_signal", "with a neighbour and a second signaler", 1,
+                              &run_suite<requeue_and_signal<neighbour::on_the_first, 3>>};
 const registered nested{"requeue_and_signal", "of a fence of several", 1, &run_suite<nested_run>};
 
 }  // namespace

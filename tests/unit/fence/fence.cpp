@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <paddock/fence/fence.hpp>
 
+#include <array>
 #include <atomic>
 #include <barrier>
 #include <functional>
@@ -457,6 +458,82 @@ TEST_CASE("after its last callbacks were taken out, a run goes on with what is s
   CHECK(of_second.runs == 0);
   CHECK(of_third.runs == 1);
   CHECK(of_third.seen.sys_errno == ENODEV);
+}
+
+TEST_CASE("a callback that leaves its run removes others from it, and more are put behind it") {
+  constexpr std::size_t count = 4;
+  enum class way { destroyed, queued_elsewhere };
+  enum class more { none, before_it_leaves, after_it_left };
+  for (std::size_t leaver = 0; leaver < count; ++leaver) {
+    for (unsigned removed = 0; removed < (1U << count); ++removed) {
+      for (const way leaves : {way::destroyed, way::queued_elsewhere}) {
+        for (const more signaled : {more::none, more::before_it_leaves, more::after_it_left}) {
+          const fence_ptr f = make();
+          const fence_ptr elsewhere = make();
+          const fence_ptr next = make();
+          std::vector<std::unique_ptr<counting_callback>> nodes(count);
+          std::array<counting_callback, 2> behind;
+          std::vector<remove_outcome> answers(count, remove_outcome::running_here);
+          int runs_of_leaver = 0;
+          struct leaving : fence_callback {
+            explicit leaving(std::function<void(leaving*)> what) : fence_callback(&run), act(std::move(what)) {}
+            ~leaving() { retire(); }
+            static void run(fence_callback& node, const fence_outcome&) noexcept {
+              const auto act = static_cast<leaving&>(node).act;  // The node may go while it acts.
+              act(&static_cast<leaving&>(node));
+            }
+            std::function<void(leaving*)> act;
+          };
+          std::unique_ptr<leaving> self;
+          self = std::make_unique<leaving>([&](leaving*) {
+            if (++runs_of_leaver > 1) {
+              return;
+            }
+            if (signaled == more::before_it_leaves) {
+              next->fail(ENODEV);
+            }
+            if (leaves == way::destroyed) {
+              self.reset();
+            } else {
+              elsewhere->add_callback(*self);
+            }
+            if (signaled == more::after_it_left) {
+              next->fail(ENODEV);
+            }
+            for (std::size_t i = 0; i < count; ++i) {
+              if (i != leaver && (removed >> i & 1U) != 0) {
+                answers[i] = f->remove_callback(*nodes[i]);
+                nodes[i].reset();
+              }
+            }
+          });
+          for (std::size_t i = 0; i < count; ++i) {
+            nodes[i] = std::make_unique<counting_callback>();
+            i == leaver ? f->add_callback(*self) : f->add_callback(*nodes[i]);
+          }
+          for (counting_callback& each : behind) {
+            next->add_callback(each);
+          }
+          f->fail(EIO);
+          for (std::size_t i = 0; i < count; ++i) {
+            if (i != leaver && (removed >> i & 1U) != 0) {
+              CHECK(answers[i] == (i < leaver ? remove_outcome::ran : remove_outcome::removed));
+            } else if (i != leaver) {
+              CHECK(nodes[i]->runs == 1);
+              CHECK(nodes[i]->seen.sys_errno == EIO);
+            }
+          }
+          for (const counting_callback& each : behind) {
+            CHECK(each.runs == (signaled == more::none ? 0 : 1));
+            CHECK(each.seen.sys_errno == (signaled == more::none ? 0 : ENODEV));
+          }
+          CHECK(runs_of_leaver == 1);
+          elsewhere->signal();
+          CHECK(runs_of_leaver == (leaves == way::destroyed ? 1 : 2));
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("a callback destroys the node of another fence, pending or complete") {
