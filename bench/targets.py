@@ -431,8 +431,7 @@ WHY = {
     ("get and put, 2 threads", "boost::intrusive_ptr"): "A put here looks first whether it holds the last reference. "
     "That saves the locked instruction where it does; elsewhere the line may leave between the look and the count.",
     **{
-        ("signal to wake, spinning", peer): "Both spin on one line, with a pause between two looks; one pause more or less "
-        "is the difference."
+        ("signal to wake, spinning", peer): "Its waiter is a bare loop, without the deadline and the result of wait()."
         for peer in ("std::latch", "raw futex", "kernel steps", "std::atomic")
     },
     ("get and put, 2 threads", "std::shared_ptr"): "As with boost::intrusive_ptr.",
